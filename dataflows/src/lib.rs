@@ -1,0 +1,6 @@
+//! Undercurrent's pure programs: what a message says (`facts`), what was learned (`model`), what that means for a
+//! call or a session (`assess`), and the timely/differential graphs that learn (`graph`).
+//!
+//! Not here: I/O, clocks, randomness, iteration over hash maps that could reach a result. Same log, same model.
+
+pub mod facts;

@@ -1,0 +1,156 @@
+//! Rows of the history, as the engine makes them; `tables` turns them into Arrow.
+
+use crate::ids::{Micros, ModelVersion, Offset, Partition, Tick};
+use crate::v1;
+
+/// Where a derived row comes from: unique in its table, and the order of its rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Source {
+    pub tick: Tick,
+    pub partition: Partition,
+    /// Position among this partition's rows of this table and tick.
+    pub ordinal: u32,
+}
+
+/// One message, with all its facts: a record of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageRow {
+    pub tick: Tick,
+    pub partition: Partition,
+    pub offset: Offset,
+    pub event: v1::Event,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum CallOutcome {
+    /// Answered with a result.
+    Result,
+    /// Answered with a tool error (`isError`).
+    ToolError,
+    /// Answered with a JSON-RPC error.
+    RpcError,
+    /// Not answered before the watermark passed its timeout, or before its session ended.
+    Unanswered,
+}
+
+impl CallOutcome {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Result => "result",
+            Self::ToolError => "tool_error",
+            Self::RpcError => "rpc_error",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// One `tools/call` request and what became of it; stands at the record that settled it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRow {
+    pub source: Source,
+    pub tenant: String,
+    pub principal: String,
+    pub server: String,
+    pub session_id: String,
+    /// Time of the request.
+    pub ts: Micros,
+    /// The JSON-RPC id; strings without their quotes.
+    pub jsonrpc_id: String,
+    pub tool: String,
+    pub outcome: CallOutcome,
+    /// `error.type`; empty = none.
+    pub error_type: String,
+    /// From request to response; `None` = unanswered.
+    pub latency_us: Option<i64>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// What the request path used; `None` = it made no verdict.
+    pub verdict: Option<v1::Verdict>,
+}
+
+/// One part of a session, scored before it taught.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRow {
+    pub source: Source,
+    pub tenant: String,
+    pub principal: String,
+    pub server: String,
+    pub session_id: String,
+    pub part: u32,
+    pub started_at: Micros,
+    /// Time of its last message.
+    pub ended_at: Micros,
+    /// `delete`, `idle` or `replay_end`.
+    pub end_reason: &'static str,
+    pub messages: u64,
+    pub calls: u64,
+    pub errors: u64,
+    /// `None` = no model was live.
+    pub assessment: Option<v1::Assessment>,
+    /// `None` = not scored.
+    pub flagged: Option<bool>,
+    /// Its contributions entered the model.
+    pub taught: bool,
+}
+
+/// What a feature row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum EntityKind {
+    Server,
+    Tool,
+    Principal,
+    Session,
+}
+
+impl EntityKind {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Tool => "tool",
+            Self::Principal => "principal",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// A change of one entity's features over one window: the sum of the diffs of a row's values is its multiplicity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureRow {
+    pub source: Source,
+    /// `+1`: these values hold from this tick on; `-1`: they no longer hold.
+    pub diff: i64,
+    pub kind: EntityKind,
+    pub tenant: String,
+    /// `server`, `server/tool`, the principal, or the session id.
+    pub entity: String,
+    pub window_start: Micros,
+    pub window_us: i64,
+    pub calls: i64,
+    pub errors: i64,
+    pub request_bytes: i64,
+    pub response_bytes: i64,
+    /// Calls with an answer: what the latency figures rest on.
+    pub answered: i64,
+    pub latency_sum_us: i64,
+    /// Of a DDSketch of 1 % relative error; `None` = no call was answered.
+    pub latency_p50_us: Option<f64>,
+    pub latency_p95_us: Option<f64>,
+}
+
+/// A change of one entry of the model: the sum of an entry's diffs up to a version is its count there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRow {
+    pub source: Source,
+    pub version: ModelVersion,
+    pub part: &'static str,
+    /// Server name; empty = the global back-off.
+    pub scope: String,
+    pub key: String,
+    pub bin: u32,
+    pub diff: i64,
+}

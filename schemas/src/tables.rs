@@ -1,0 +1,1 @@
+//! Arrow schemas of the history tables, and the rows as record batches.

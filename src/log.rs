@@ -1,0 +1,23 @@
+//! The log: the ground state. Everything else can be rebuilt from it.
+//!
+//! Writers only ever `append`; offsets exist on the tail side alone. Appending never waits for a disk or a broker.
+
+use std::fmt::Debug;
+
+use tokio::sync::watch;
+use undercurrent_schemas::ids::Sequence;
+use undercurrent_schemas::v1;
+
+/// The bounded queue to the log is full: the event was counted and dropped, and a gap record will say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("queue to the log is full")]
+pub struct LogFull;
+
+/// Where gateways put what they saw.
+pub trait EventLog: Send + Sync + Debug {
+    /// Gives the event its id and queues it. Accepted is not durable: see [`EventLog::durable`].
+    fn append(&self, event: v1::Event) -> Result<Sequence, LogFull>;
+
+    /// The sequence up to which all of this gateway's events are safe.
+    fn durable(&self) -> watch::Receiver<Sequence>;
+}
