@@ -3,6 +3,8 @@
 //! The tree shows the architecture: `gateway` relays and taps, `log` keeps, `engine` learns, `cache` carries the model
 //! back, `history` writes Parquet. Only `app` knows all of them; see ARCHITECTURE.md for the permitted edges.
 
+pub mod cache;
 pub mod clock;
 pub mod edge;
+pub mod engine;
 pub mod log;

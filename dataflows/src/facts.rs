@@ -21,7 +21,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth_max: 128, leaves_max: 64, index_values_max: 4096, index_bytes_max: 256 * 1024, open_requests_max: 1024 }
+        Self {
+            depth_max: 128,
+            leaves_max: 64,
+            index_values_max: 4096,
+            index_bytes_max: 256 * 1024,
+            open_requests_max: 1024,
+        }
     }
 }
 
