@@ -7,4 +7,5 @@ pub mod cache;
 pub mod clock;
 pub mod edge;
 pub mod engine;
+pub mod history;
 pub mod log;
