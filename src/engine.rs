@@ -103,6 +103,13 @@ impl Engine {
         self.learned.clone()
     }
 
+    /// Waits until a tick that was fed is live and handed on.
+    pub fn wait_for(&self, tick: Tick) -> Result<(), EngineError> {
+        let mut learned = self.learned.clone();
+        let wait = learned.wait_for(|learned| *learned >= Some(tick));
+        futures_executor::block_on(wait).map(drop).map_err(|_| EngineError::Dead)
+    }
+
     /// Takes what was fed to its end and stops.
     pub fn stop(mut self) -> Result<(), EngineError> {
         self.feeds.clear();
