@@ -3,6 +3,12 @@
 //! The tree shows the architecture: `gateway` relays and taps, `log` keeps, `engine` learns, `cache` carries the model
 //! back, `history` writes Parquet. Only `app` knows all of them; see ARCHITECTURE.md for the permitted edges.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod data_dir;
 pub mod edge;
 pub mod log;
+pub mod policy;
+pub mod telemetry;
