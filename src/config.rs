@@ -22,7 +22,7 @@ use std::time::Duration;
 use undercurrent_dataflows::facts::Limits;
 
 pub use self::cidr::{Cidr, NotCidr};
-pub use self::error::{ConfigError, Place};
+pub use self::error::{ConfigError, Place, Problem};
 pub use self::hosts::HostRules;
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
 

@@ -33,7 +33,25 @@ impl fmt::Display for Place {
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+#[error(transparent)]
+pub struct ConfigError(Box<Problem>);
+
+impl ConfigError {
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.0
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
     #[error("read `{}`: {source}; name a file that exists and can be read", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{place}: not valid {format}: {problem}")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 
 const UPSTREAMS: &str = "upstreams";
@@ -29,13 +29,13 @@ pub(super) fn is_leaf(path: &[String]) -> bool {
 pub(super) fn check(path: &[String], place: &Place) -> Result<(), ConfigError> {
     let defaults = defaults();
     let unknown = |key: &str, section: String, known: Vec<String>| {
-        Err(ConfigError::UnknownKey {
+        Err(ConfigError::from(Problem::UnknownKey {
             place: place.clone(),
             key: key.to_owned(),
             section,
             nearest: nearest(key, &known),
             known,
-        })
+        }))
     };
     let Some(section) = path.first() else { return Ok(()) };
     let Some(keys) = defaults.get(section).and_then(Value::as_table) else {

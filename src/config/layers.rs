@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
-use super::error::{ConfigError, Place, Places};
+use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::RawConfig;
 use super::{Override, keys};
 
@@ -21,12 +21,14 @@ pub(super) struct Layers {
 
 impl Layers {
     pub(super) fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            place: place_at(path, &text, error.span().map_or(0, |span| span.start)),
-            format: "TOML",
-            problem: error.message().to_owned(),
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::from(Problem::Read { path: path.to_owned(), source }))?;
+        let syntax = |error: toml::de::Error| {
+            ConfigError::from(Problem::Syntax {
+                place: place_at(path, &text, error.span().map_or(0, |span| span.start)),
+                format: "TOML",
+                problem: error.message().to_owned(),
+            })
         };
         let spans = DeTable::parse(&text).map_err(syntax)?;
         let values: Table = toml::from_str(&text).map_err(syntax)?;
@@ -75,13 +77,13 @@ impl Layers {
         keys::check(path, &place)?;
         let alone = path.iter().rev().fold(value.clone(), |inner, key| Table::from_iter([(key.clone(), inner)]).into());
         if let Err(error) = alone.try_into::<RawConfig>() {
-            return Err(ConfigError::Value {
+            return Err(ConfigError::from(Problem::Value {
                 place,
                 key: path.join("."),
                 value: shown(path, &value),
                 problem: error.message().lines().next().unwrap_or("wrong type").to_owned(),
                 remedy: keys::remedy(path),
-            });
+            }));
         }
         self.places.replace(&path.join("."), place);
         let Some((key, around)) = path.split_last() else { return Ok(()) };

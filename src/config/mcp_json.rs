@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::Override;
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, Problem};
 use super::upstream::UpstreamName;
 
 /// What a client's file says.
@@ -47,15 +47,18 @@ struct Entry {
 
 /// Reads a client's configuration file; `env` fills in `${NAME}` and `${env:NAME}`.
 pub fn read(path: &Path, env: &BTreeMap<String, String>) -> Result<McpJson, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::from(Problem::Read { path: path.to_owned(), source }))?;
     parse(path, &text, env)
 }
 
 fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJson, ConfigError> {
-    let file: File = serde_json::from_str(&without_comments(text)).map_err(|error| ConfigError::Syntax {
-        place: Place::File { path: path.to_owned(), line: error.line(), column: error.column() },
-        format: "client configuration (JSON with `mcpServers` or `servers`)",
-        problem: error.to_string(),
+    let file: File = serde_json::from_str(&without_comments(text)).map_err(|error| {
+        ConfigError::from(Problem::Syntax {
+            place: Place::File { path: path.to_owned(), line: error.line(), column: error.column() },
+            format: "client configuration (JSON with `mcpServers` or `servers`)",
+            problem: error.to_string(),
+        })
     })?;
     let mut found = McpJson::default();
     let mut names = BTreeMap::new();
@@ -74,12 +77,14 @@ fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJ
                 "server `{client_name}` sets headers ({headers}): keep them in the client, they are passed on"
             ));
         }
-        let wrong = |value: &str, problem: String, remedy: &str| ConfigError::Value {
-            place: Place::WholeFile(path.to_owned()),
-            key: format!("mcpServers.{client_name}"),
-            value: value.to_owned(),
-            problem,
-            remedy: remedy.to_owned(),
+        let wrong = |value: &str, problem: String, remedy: &str| {
+            ConfigError::from(Problem::Value {
+                place: Place::WholeFile(path.to_owned()),
+                key: format!("mcpServers.{client_name}"),
+                value: value.to_owned(),
+                problem,
+                remedy: remedy.to_owned(),
+            })
         };
         let name = upstream_name(&client_name)
             .ok_or_else(|| wrong("its name", "no letter or digit in it".into(), "rename it"))?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use undercurrent_dataflows::facts::Limits;
 use url::Url;
 
-use super::error::{ConfigError, Place, Places};
+use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
 use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload, data_default};
@@ -54,13 +54,13 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn wrong(&self, key: &str, value: impl Into<String>, problem: &str, remedy: impl Into<String>) -> ConfigError {
-        ConfigError::Value {
+        ConfigError::from(Problem::Value {
             place: self.places.of(key),
             key: key.to_owned(),
             value: value.into(),
             problem: problem.to_owned(),
             remedy: remedy.into(),
-        }
+        })
     }
 
     fn number(&self, key: &str, value: u64, range: RangeInclusive<u64>) -> Result<usize, ConfigError> {
@@ -184,11 +184,13 @@ impl Check<'_> {
         if !text.is_empty() {
             return Ok(PathBuf::from(text));
         }
-        data_default::data_dir(env).ok_or_else(|| ConfigError::Missing {
-            place: self.places.of("data.dir"),
-            key: "data.dir".into(),
-            problem: "this user has no home directory to keep data in".into(),
-            remedy: "name a directory with --data DIR or UNDERCURRENT_DATA".into(),
+        data_default::data_dir(env).ok_or_else(|| {
+            ConfigError::from(Problem::Missing {
+                place: self.places.of("data.dir"),
+                key: "data.dir".into(),
+                problem: "this user has no home directory to keep data in".into(),
+                remedy: "name a directory with --data DIR or UNDERCURRENT_DATA".into(),
+            })
         })
     }
 
@@ -204,11 +206,13 @@ impl Check<'_> {
     }
 
     fn upstream(&self, key: &str, raw: &RawUpstream) -> Result<Upstream, ConfigError> {
-        let unclear = |problem: &str| ConfigError::Missing {
-            place: self.places.of(key),
-            key: key.to_owned(),
-            problem: problem.to_owned(),
-            remedy: "give either `url`, or `command` with `args` and `env`".into(),
+        let unclear = |problem: &str| {
+            ConfigError::from(Problem::Missing {
+                place: self.places.of(key),
+                key: key.to_owned(),
+                problem: problem.to_owned(),
+                remedy: "give either `url`, or `command` with `args` and `env`".into(),
+            })
         };
         match (&raw.url, &raw.command) {
             (Some(_), Some(_)) => Err(unclear("both a URL and a command")),

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::Override;
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, Problem};
 
 /// Name of an upstream: part of a URL's path, a label of metrics and a scope of models.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,12 +77,14 @@ impl Upstream {
 
 /// Reads `NAME=URL_OR_COMMAND`, as `--upstream` takes it; replaces whatever else is said of that upstream.
 pub fn from_flag(text: &str) -> Result<Override, ConfigError> {
-    let wrong = |problem: &str| ConfigError::Value {
-        place: Place::Flag("--upstream".into()),
-        key: "upstreams".into(),
-        value: format!("{text:?}"),
-        problem: problem.into(),
-        remedy: "write NAME=URL or NAME=\"COMMAND ARGS…\", such as files=\"npx -y server-filesystem /srv\"".into(),
+    let wrong = |problem: &str| {
+        ConfigError::from(Problem::Value {
+            place: Place::Flag("--upstream".into()),
+            key: "upstreams".into(),
+            value: format!("{text:?}"),
+            problem: problem.into(),
+            remedy: "write NAME=URL or NAME=\"COMMAND ARGS…\", such as files=\"npx -y server-filesystem /srv\"".into(),
+        })
     };
     let (name, target) = text.split_once('=').ok_or_else(|| wrong("no `=`"))?;
     let mut table = Table::new();
