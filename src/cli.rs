@@ -1,0 +1,150 @@
+//! The command line: what can be asked for. Not here: defaults and checks of settings, which are `config`'s.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Override, Place, Sources, mcp_json, upstream_from_flag};
+use crate::telemetry::LogFormat;
+
+/// The learning gateway for MCP: relays every message untouched, learns what is normal, and says why something is not.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "undercurrent", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    after_help = "Example:\n  undercurrent serve --upstream everything=\"npx -y @modelcontextprotocol/server-everything\"\n\nThen point an MCP client at http://127.0.0.1:8808/mcp/everything, and a browser at http://127.0.0.1:8809."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `undercurrent::log=debug,info`.
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "UNDERCURRENT_LOG")]
+    pub log_level: String,
+    /// How it is written.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway, with learning, history, metrics and the console, in one process.
+    #[command(
+        after_help = "Examples:\n  undercurrent serve --upstream github=https://api.githubcopilot.com/mcp/\n  undercurrent serve --upstream files=\"npx -y @modelcontextprotocol/server-filesystem /srv/files\"\n  undercurrent serve --mcp-json ~/.cursor/mcp.json --record traffic.jsonl.zst\n\nEvery key of the config file is also a variable: UNDERCURRENT__ENGINE__WORKERS=2.\nWhat is given later wins: file, environment, flags."
+    )]
+    Serve(ServeArgs),
+    /// Run one stdio MCP server and stand between it and the client: same bytes, same exit code.
+    #[command(
+        after_help = "Example, in a client's configuration:\n  \"files\": { \"command\": \"undercurrent\",\n             \"args\": [\"wrap\", \"--name\", \"files\", \"--\", \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/srv/files\"] }\n\nAny number of wraps and one serve share a data directory and what is learned in it."
+    )]
+    Wrap(WrapArgs),
+    /// Run recorded traffic through the same code as live traffic, as fast as it can.
+    #[command(
+        after_help = "Example:\n  undercurrent replay traffic.jsonl.zst --history ./replayed\n\nThen ask, for example with DuckDB:\n  SELECT session_id, score, reasons FROM './replayed/sessions/**/*.parquet' ORDER BY score DESC LIMIT 10"
+    )]
+    Replay(ReplayArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A server behind the gateway: a Streamable HTTP URL, or a command (quotes group words). Repeatable.
+    #[arg(long, value_name = "NAME=URL_OR_COMMAND")]
+    pub upstream: Vec<String>,
+    /// Take the servers of an MCP client's configuration (`mcpServers`, or `servers` of VS Code) as upstreams.
+    #[arg(long, value_name = "FILE")]
+    pub mcp_json: Option<PathBuf>,
+    /// Where MCP clients connect [default: 127.0.0.1:8808].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Where metrics, status and the console are [default: 127.0.0.1:8809].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Write all traffic, payloads included, as frames that `replay` reads.
+    #[arg(long, value_name = "FILE.jsonl.zst")]
+    pub record: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct WrapArgs {
+    /// Name of the server: what is learned is learned under it.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The server's command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// Recordings, merged by their times.
+    #[arg(required = true, value_name = "FRAMES.jsonl[.zst]")]
+    pub frames: Vec<PathBuf>,
+    /// Where the tables go: a new or empty directory, or one that the same recordings filled.
+    #[arg(long, value_name = "DIR")]
+    pub history: PathBuf,
+    /// Timely workers; the result does not depend on it [default: one less than there are cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+impl ServeArgs {
+    /// Where this command's settings come from, and what to tell the user about the client's file.
+    pub fn sources(&self) -> Result<(Sources, Vec<String>), ConfigError> {
+        let mut sources = Sources::of_process(self.config.clone(), Vec::new());
+        let client = match &self.mcp_json {
+            Some(file) => mcp_json::read(file, &sources.env)?,
+            None => mcp_json::McpJson::default(),
+        };
+        sources.overrides.extend(client.upstreams);
+        for upstream in &self.upstream {
+            sources.overrides.push(upstream_from_flag(upstream)?);
+        }
+        let data = self.data.as_ref().map(|dir| dir.to_string_lossy().into_owned());
+        let flags = [
+            (["listen", "mcp"], "--listen", &self.listen),
+            (["listen", "admin"], "--admin", &self.admin),
+            (["data", "dir"], "--data", &data),
+        ];
+        sources.overrides.extend(flags.into_iter().filter_map(|(path, flag, text)| given(path, flag, text.as_deref())));
+        Ok((sources, client.notes))
+    }
+}
+
+impl WrapArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let data = self.data.as_ref().map(|dir| dir.to_string_lossy());
+        Sources::of_process(
+            self.config.clone(),
+            given(["data", "dir"], "--data", data.as_deref()).into_iter().collect(),
+        )
+    }
+}
+
+impl ReplayArgs {
+    /// Where this command's settings come from: the defaults and the environment.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let workers = self.workers.map(i64::from);
+        let workers = workers.map(|n| Override::new(["engine", "workers"], n, Place::Flag("--workers".into())));
+        Sources::of_process(None, workers.into_iter().collect())
+    }
+}
+
+fn given(path: [&str; 2], flag: &str, text: Option<&str>) -> Option<Override> {
+    text.map(|text| Override::new(path, text, Place::Flag(flag.to_owned())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The settings: read once at the start, from a file, the environment and flags, and never "maybe" after that.
+//!
+//! Invariant: a [`Config`] holds only values that were checked; whoever is wrong is told the place, the key, the
+//! value and the remedy. Each section is a struct that its component takes as it is. Not here: policy rules.
+
+mod cidr;
+mod data_default;
+mod error;
+mod hosts;
+mod keys;
+mod layers;
+pub mod mcp_json;
+mod raw;
+mod resolve;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use undercurrent_dataflows::facts::Limits;
+
+pub use self::cidr::{Cidr, NotCidr};
+pub use self::error::{ConfigError, Place, Problem};
+pub use self::hosts::HostRules;
+pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
+
+/// What every override's variable starts with.
+const ENV_PREFIX: &str = "UNDERCURRENT__";
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Listen,
+    pub data_dir: PathBuf,
+    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    pub gateway: Gateway,
+    pub facts: Facts,
+    pub log: Log,
+    pub engine: Engine,
+    pub history: History,
+    pub capture: Capture,
+    /// `None`: the built-in policy.
+    pub policy_file: Option<PathBuf>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub mcp: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// How the gateway relays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// A larger request is answered with 413.
+    pub body_bytes_max: usize,
+    /// Bytes of one response that are looked into; more is relayed all the same.
+    pub response_capture_bytes_max: usize,
+    /// Client connections at once; further ones wait.
+    pub connections_max: usize,
+    /// Sessions that the edge remembers; the oldest idle one leaves first.
+    pub sessions_max: usize,
+    /// Of both listeners.
+    pub hosts: HostRules,
+    /// Whose `X-Forwarded-For` names the principal.
+    pub trusted_proxies: Vec<Cidr>,
+    pub upstream_connect_timeout: Duration,
+    /// Longest silence of an upstream that owes a response.
+    pub upstream_idle_timeout: Duration,
+}
+
+/// What facts may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    pub limits: Limits,
+    /// Of all sessions' provenance indexes together.
+    pub provenance_bytes_max: usize,
+}
+
+/// The log's shape and its queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub partitions: u32,
+    /// Longest time between two group commits while events come.
+    pub tick: Duration,
+    pub queue_events_max: usize,
+    pub queue_bytes_max: usize,
+}
+
+/// How the engine learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    pub workers: usize,
+    /// Silence after which a session is over.
+    pub session_idle: Duration,
+    /// How much later than its neighbours a message may come and still count.
+    pub lateness: Duration,
+    /// After which a call is unanswered.
+    pub call_timeout: Duration,
+    /// A session with a smaller p-value does not teach.
+    pub learning_gate_p: f64,
+    /// Share of scored sessions that may be flagged.
+    pub alert_budget: f64,
+}
+
+/// When a history file is closed, and how it is compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    pub roll: Duration,
+    pub roll_rows: usize,
+    pub zstd_level: i32,
+}
+
+/// What of a payload leaves the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    pub payload: Payload,
+}
+
+/// How much of a message is kept beside its facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    None,
+    /// Keys and types, but no values.
+    Redacted,
+    Full,
+}
+
+/// One setting from outside the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    path: Vec<String>,
+    value: toml::Value,
+    place: Place,
+}
+
+impl Override {
+    pub fn new<const N: usize>(path: [&str; N], value: impl Into<toml::Value>, place: Place) -> Self {
+        Self { path: path.map(str::to_owned).to_vec(), value: value.into(), place }
+    }
+}
+
+/// Where settings come from; later ones win: file, environment, overrides.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub file: Option<PathBuf>,
+    /// The process's environment.
+    pub env: BTreeMap<String, String>,
+    pub overrides: Vec<Override>,
+}
+
+impl Sources {
+    /// Those of this process; variables that are not UTF-8 are none of ours.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>, overrides: Vec<Override>) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { file, env: std::env::vars_os().filter_map(text).collect(), overrides }
+    }
+}
+
+impl Config {
+    /// Reads, checks and resolves all settings.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let mut layers = layers::Layers::default();
+        if let Some(file) = &sources.file {
+            layers.read_file(file)?;
+        }
+        layers.read_env(&sources.env)?;
+        for given in sources.overrides {
+            layers.apply(given)?;
+        }
+        let (raw, places) = layers.finish();
+        resolve::resolve(raw, &places, sources.file.as_deref(), &sources.env)
+    }
+}
+
+#[cfg(test)]
+mod tests;

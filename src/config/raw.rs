@@ -1,0 +1,182 @@
+//! The settings as they are written: serde's view of the file, with every default. Not validated, not for use inside.
+//!
+//! Invariant: every key of a fixed section has a default, so that the default configuration names every key.
+//! Downstream: [`super::resolve`], which turns it into [`super::Config`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use undercurrent_dataflows::facts::Limits;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub listen: RawListen,
+    pub data: RawData,
+    pub gateway: RawGateway,
+    pub facts: RawFacts,
+    pub log: RawLog,
+    pub engine: RawEngine,
+    pub history: RawHistory,
+    pub capture: RawCapture,
+    pub policy: RawPolicy,
+    pub upstreams: BTreeMap<String, RawUpstream>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawListen {
+    pub mcp: String,
+    pub admin: String,
+}
+
+impl Default for RawListen {
+    fn default() -> Self {
+        Self { mcp: "127.0.0.1:8808".into(), admin: "127.0.0.1:8809".into() }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawData {
+    /// Empty: `$UNDERCURRENT_DATA`, else the platform's data directory.
+    pub dir: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawGateway {
+    pub body_bytes_max: u64,
+    pub response_capture_bytes_max: u64,
+    pub connections_max: u64,
+    pub sessions_max: u64,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
+    pub upstream_connect_timeout_ms: u64,
+    pub upstream_idle_timeout_ms: u64,
+}
+
+impl Default for RawGateway {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 << 20,
+            response_capture_bytes_max: 4 << 20,
+            connections_max: 1024,
+            sessions_max: 10_000,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            upstream_connect_timeout_ms: 5_000,
+            upstream_idle_timeout_ms: 300_000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawFacts {
+    pub depth_max: u64,
+    pub leaves_max: u64,
+    pub index_values_max: u64,
+    pub index_bytes_max: u64,
+    pub open_requests_max: u64,
+    pub provenance_bytes_max: u64,
+}
+
+impl Default for RawFacts {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            depth_max: limits.depth_max as u64,
+            leaves_max: limits.leaves_max as u64,
+            index_values_max: limits.index_values_max as u64,
+            index_bytes_max: limits.index_bytes_max as u64,
+            open_requests_max: limits.open_requests_max as u64,
+            provenance_bytes_max: 256 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub partitions: u64,
+    pub tick_ms: u64,
+    pub queue_events_max: u64,
+    pub queue_bytes_max: u64,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { partitions: 8, tick_ms: 50, queue_events_max: 65_536, queue_bytes_max: 64 << 20 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawEngine {
+    /// 0: one less than the machine has cores, at least 1.
+    pub workers: u64,
+    pub session_idle_s: u64,
+    pub lateness_s: u64,
+    pub call_timeout_s: u64,
+    pub learning_gate_p: f64,
+    pub alert_budget: f64,
+}
+
+impl Default for RawEngine {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            session_idle_s: 300,
+            lateness_s: 30,
+            call_timeout_s: 300,
+            learning_gate_p: 0.01,
+            alert_budget: 0.01,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawHistory {
+    pub roll_seconds: u64,
+    pub roll_rows: u64,
+    pub zstd_level: u64,
+}
+
+impl Default for RawHistory {
+    fn default() -> Self {
+        Self { roll_seconds: 60, roll_rows: 500_000, zstd_level: 3 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCapture {
+    pub payload: String,
+}
+
+impl Default for RawCapture {
+    fn default() -> Self {
+        Self { payload: "none".into() }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    /// Empty: the built-in policy.
+    pub file: String,
+}
+
+/// Exactly one of `url` and `command`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawUpstream {
+    pub url: Option<String>,
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+}

@@ -1,0 +1,273 @@
+//! From what is written to what is meant: ranges, addresses, names. The only maker of a [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use undercurrent_dataflows::facts::Limits;
+use url::Url;
+
+use super::error::{ConfigError, Place, Places, Problem};
+use super::raw::{RawConfig, RawUpstream};
+use super::upstream::{Environment, Upstream, UpstreamName};
+use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload, data_default};
+
+/// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
+macro_rules! number {
+    ($check:expr, $raw:ident.$section:ident.$key:ident, $range:expr) => {
+        $check.number(concat!(stringify!($section), ".", stringify!($key)), $raw.$section.$key, $range)?
+    };
+}
+
+const GIB: u64 = 1 << 30;
+
+pub(super) fn resolve(
+    raw: RawConfig,
+    places: &Places,
+    file: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<Config, ConfigError> {
+    let check = Check { places };
+    let hosts = check.hosts(&raw)?;
+    Ok(Config {
+        listen: Listen {
+            mcp: check.address("listen.mcp", &raw.listen.mcp, &hosts)?,
+            admin: check.address("listen.admin", &raw.listen.admin, &hosts)?,
+        },
+        data_dir: check.data_dir(&raw.data.dir, env)?,
+        upstreams: check.upstreams(&raw)?,
+        gateway: check.gateway(&raw, hosts)?,
+        facts: check.facts(&raw)?,
+        log: check.log(&raw)?,
+        engine: check.engine(&raw)?,
+        history: check.history(&raw)?,
+        capture: Capture { payload: check.payload(&raw.capture.payload)? },
+        policy_file: policy_file(&raw.policy.file, &places.of("policy.file"), file),
+    })
+}
+
+struct Check<'a> {
+    places: &'a Places,
+}
+
+impl Check<'_> {
+    fn wrong(&self, key: &str, value: impl Into<String>, problem: &str, remedy: impl Into<String>) -> ConfigError {
+        ConfigError::from(Problem::Value {
+            place: self.places.of(key),
+            key: key.to_owned(),
+            value: value.into(),
+            problem: problem.to_owned(),
+            remedy: remedy.into(),
+        })
+    }
+
+    fn number(&self, key: &str, value: u64, range: RangeInclusive<u64>) -> Result<usize, ConfigError> {
+        if !range.contains(&value) {
+            let remedy = format!("give a number from {} to {}", range.start(), range.end());
+            return Err(self.wrong(key, value.to_string(), "out of range", remedy));
+        }
+        usize::try_from(value).map_err(|_| self.wrong(key, value.to_string(), "too large for this machine", "lower it"))
+    }
+
+    fn probability(&self, key: &str, value: f64) -> Result<f64, ConfigError> {
+        if value > 0.0 && value < 1.0 {
+            return Ok(value);
+        }
+        Err(self.wrong(key, value.to_string(), "not a probability", "give a number between 0 and 1, both excluded"))
+    }
+
+    fn gateway(&self, raw: &RawConfig, hosts: HostRules) -> Result<Gateway, ConfigError> {
+        let proxy = |text: &String| {
+            let remedy = "give addresses or networks, such as \"10.0.0.0/8\"";
+            text.parse().map_err(|_| self.wrong("gateway.trusted_proxies", quoted(text), "not a network", remedy))
+        };
+        Ok(Gateway {
+            body_bytes_max: number!(self, raw.gateway.body_bytes_max, 1024..=GIB),
+            response_capture_bytes_max: number!(self, raw.gateway.response_capture_bytes_max, 1024..=GIB),
+            connections_max: number!(self, raw.gateway.connections_max, 1..=1_000_000),
+            sessions_max: number!(self, raw.gateway.sessions_max, 1..=10_000_000),
+            hosts,
+            trusted_proxies: raw.gateway.trusted_proxies.iter().map(proxy).collect::<Result<_, _>>()?,
+            upstream_connect_timeout: millis(number!(self, raw.gateway.upstream_connect_timeout_ms, 1..=600_000)),
+            upstream_idle_timeout: millis(number!(self, raw.gateway.upstream_idle_timeout_ms, 1..=86_400_000)),
+        })
+    }
+
+    fn facts(&self, raw: &RawConfig) -> Result<Facts, ConfigError> {
+        Ok(Facts {
+            limits: Limits {
+                depth_max: number!(self, raw.facts.depth_max, 1..=1000),
+                leaves_max: number!(self, raw.facts.leaves_max, 1..=65_536),
+                index_values_max: number!(self, raw.facts.index_values_max, 1..=10_000_000),
+                index_bytes_max: number!(self, raw.facts.index_bytes_max, 1..=GIB),
+                open_requests_max: number!(self, raw.facts.open_requests_max, 1..=1_000_000),
+            },
+            provenance_bytes_max: number!(self, raw.facts.provenance_bytes_max, 1..=1024 * GIB),
+        })
+    }
+
+    fn log(&self, raw: &RawConfig) -> Result<Log, ConfigError> {
+        Ok(Log {
+            partitions: number!(self, raw.log.partitions, 1..=1024) as u32,
+            tick: millis(number!(self, raw.log.tick_ms, 1..=10_000)),
+            queue_events_max: number!(self, raw.log.queue_events_max, 1..=100_000_000),
+            queue_bytes_max: number!(self, raw.log.queue_bytes_max, 65_536..=1024 * GIB),
+        })
+    }
+
+    fn engine(&self, raw: &RawConfig) -> Result<Engine, ConfigError> {
+        let workers = number!(self, raw.engine.workers, 0..=256);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Engine {
+            workers: if workers == 0 { (cores - 1).max(1) } else { workers },
+            session_idle: seconds(number!(self, raw.engine.session_idle_s, 1..=86_400)),
+            lateness: seconds(number!(self, raw.engine.lateness_s, 0..=86_400)),
+            call_timeout: seconds(number!(self, raw.engine.call_timeout_s, 1..=86_400)),
+            learning_gate_p: self.probability("engine.learning_gate_p", raw.engine.learning_gate_p)?,
+            alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
+        })
+    }
+
+    fn history(&self, raw: &RawConfig) -> Result<History, ConfigError> {
+        Ok(History {
+            roll: seconds(number!(self, raw.history.roll_seconds, 1..=86_400)),
+            roll_rows: number!(self, raw.history.roll_rows, 1..=100_000_000),
+            zstd_level: number!(self, raw.history.zstd_level, 1..=22) as i32,
+        })
+    }
+
+    fn payload(&self, text: &str) -> Result<Payload, ConfigError> {
+        match text {
+            "none" => Ok(Payload::None),
+            "redacted" => Ok(Payload::Redacted),
+            "full" => Ok(Payload::Full),
+            _ => Err(self.wrong("capture.payload", quoted(text), "unknown", "give \"none\", \"redacted\" or \"full\"")),
+        }
+    }
+
+    fn hosts(&self, raw: &RawConfig) -> Result<HostRules, ConfigError> {
+        let mut rules = HostRules::default();
+        for host in &raw.gateway.allowed_hosts {
+            rules.add_host(host).ok_or_else(|| {
+                let remedy = "give HOST or HOST:PORT, such as \"mcp.example.com\"";
+                self.wrong("gateway.allowed_hosts", quoted(host), "not a host", remedy)
+            })?;
+        }
+        for origin in &raw.gateway.allowed_origins {
+            rules.add_origin(origin).ok_or_else(|| {
+                let remedy = "give SCHEME://HOST[:PORT], such as \"https://console.example.com\"";
+                self.wrong("gateway.allowed_origins", quoted(origin), "not an origin", remedy)
+            })?;
+        }
+        Ok(rules)
+    }
+
+    fn address(&self, key: &str, text: &str, hosts: &HostRules) -> Result<SocketAddr, ConfigError> {
+        let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+        let local = local.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        let address: SocketAddr = local.or_else(|| text.parse().ok()).ok_or_else(|| {
+            let remedy = "give ADDRESS:PORT, such as \"127.0.0.1:8808\", \"[::1]:8808\" or \"0.0.0.0:8808\"";
+            self.wrong(key, quoted(text), "not an address to listen on", remedy)
+        })?;
+        if !address.ip().is_loopback() && hosts.is_loopback_only() {
+            let problem = "other machines could connect, but no host name is allowed: the check of `Host` (against DNS \
+                           rebinding) would refuse them all";
+            let remedy = "list the names under which clients reach it in gateway.allowed_hosts, or listen on 127.0.0.1";
+            return Err(self.wrong(key, quoted(text), problem, remedy));
+        }
+        Ok(address)
+    }
+
+    fn data_dir(&self, text: &str, env: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
+        if !text.is_empty() {
+            return Ok(PathBuf::from(text));
+        }
+        data_default::data_dir(env).ok_or_else(|| {
+            ConfigError::from(Problem::Missing {
+                place: self.places.of("data.dir"),
+                key: "data.dir".into(),
+                problem: "this user has no home directory to keep data in".into(),
+                remedy: "name a directory with --data DIR or UNDERCURRENT_DATA".into(),
+            })
+        })
+    }
+
+    fn upstreams(&self, raw: &RawConfig) -> Result<BTreeMap<UpstreamName, Upstream>, ConfigError> {
+        let one = |(name, upstream): (&String, &RawUpstream)| {
+            let key = format!("upstreams.{name}");
+            let parsed = name
+                .parse::<UpstreamName>()
+                .map_err(|error| self.wrong(&key, quoted(name), &error.to_string(), "rename it"))?;
+            Ok((parsed, self.upstream(&key, upstream)?))
+        };
+        raw.upstreams.iter().map(one).collect()
+    }
+
+    fn upstream(&self, key: &str, raw: &RawUpstream) -> Result<Upstream, ConfigError> {
+        let unclear = |problem: &str| {
+            ConfigError::from(Problem::Missing {
+                place: self.places.of(key),
+                key: key.to_owned(),
+                problem: problem.to_owned(),
+                remedy: "give either `url`, or `command` with `args` and `env`".into(),
+            })
+        };
+        match (&raw.url, &raw.command) {
+            (Some(_), Some(_)) => Err(unclear("both a URL and a command")),
+            (None, None) => Err(unclear("neither a URL nor a command")),
+            (Some(_), None) if !raw.args.is_empty() || !raw.env.is_empty() => {
+                Err(unclear("a URL takes no `args` and no `env`"))
+            }
+            (Some(url), None) => Ok(Upstream::Http { url: self.url(&format!("{key}.url"), url)? }),
+            (None, Some(program)) if program.trim().is_empty() => Err(unclear("the command is empty")),
+            (None, Some(program)) => Ok(Upstream::Command {
+                program: program.clone(),
+                args: raw.args.clone(),
+                env: Environment(raw.env.clone()),
+            }),
+        }
+    }
+
+    fn url(&self, key: &str, text: &str) -> Result<Url, ConfigError> {
+        let remedy = "give the MCP endpoint, such as \"https://mcp.example.com/mcp\"";
+        let url = Url::parse(text).map_err(|error| self.wrong(key, quoted(text), &error.to_string(), remedy))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(self.wrong(key, quoted(text), "neither http nor https", remedy));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let remedy = "let the client send its Authorization header: it is passed on as it is";
+            return Err(self.wrong(key, "(not shown)", "holds credentials", remedy));
+        }
+        if url.fragment().is_some() {
+            return Err(self.wrong(key, quoted(text), "a fragment is never sent to a server", "leave out `#…`"));
+        }
+        Ok(url)
+    }
+}
+
+/// A relative file is meant from where it is named: the config file's directory.
+fn policy_file(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
+    let beside = match place {
+        Place::File { .. } => file.and_then(Path::parent),
+        _ => None,
+    };
+    match (text, beside) {
+        ("", _) => None,
+        (_, Some(beside)) => Some(beside.join(text)),
+        (_, None) => Some(PathBuf::from(text)),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn millis(value: usize) -> Duration {
+    Duration::from_millis(value as u64)
+}
+
+fn seconds(value: usize) -> Duration {
+    Duration::from_secs(value as u64)
+}

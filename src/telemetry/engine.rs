@@ -1,0 +1,64 @@
+//! Metrics of the engine: how far behind it is, what it learned, what it could not use.
+
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
+
+use super::{Age, names, register};
+
+#[derive(Debug)]
+pub struct EngineMetrics {
+    /// Started when a tick closes while others wait; clear while none waits.
+    pub frontier_age: Age,
+    pub lag_ticks: IntGauge,
+    pub lag_events: IntGauge,
+    /// Seconds.
+    pub tick_duration: Histogram,
+    model_version: IntGauge,
+    model_age: Age,
+    pub sessions_open: IntGauge,
+    pub sessions_scored: IntCounter,
+    pub sessions_flagged: IntCounter,
+    pub sessions_taught: IntCounter,
+    pub sessions_quarantined: IntCounter,
+    pub calls: IntCounter,
+    pub calls_unanswered: IntCounter,
+    pub events_late: IntCounter,
+    pub events_duplicate: IntCounter,
+    pub records_corrupt: IntCounter,
+}
+
+impl EngineMetrics {
+    pub(super) fn register(registry: &Registry) -> Result<Self> {
+        let counter = |name| register::counter(registry, name);
+        let gauge = |name| register::gauge(registry, name);
+        Ok(Self {
+            frontier_age: Age::register(registry, names::FRONTIER_AGE, 0.0)?,
+            lag_ticks: gauge(names::ENGINE_LAG_TICKS)?,
+            lag_events: gauge(names::ENGINE_LAG_EVENTS)?,
+            tick_duration: register::histogram(registry, names::TICK_DURATION, &register::WORK_BUCKETS)?,
+            model_version: gauge(names::MODEL_VERSION)?,
+            model_age: Age::register(registry, names::MODEL_AGE, f64::NAN)?,
+            sessions_open: gauge(names::SESSIONS_OPEN)?,
+            sessions_scored: counter(names::SESSIONS_SCORED)?,
+            sessions_flagged: counter(names::SESSIONS_FLAGGED)?,
+            sessions_taught: counter(names::SESSIONS_TAUGHT)?,
+            sessions_quarantined: counter(names::SESSIONS_QUARANTINED)?,
+            calls: counter(names::CALLS)?,
+            calls_unanswered: counter(names::CALLS_UNANSWERED)?,
+            events_late: counter(names::EVENTS_LATE)?,
+            events_duplicate: counter(names::EVENTS_DUPLICATE)?,
+            records_corrupt: counter(names::RECORDS_CORRUPT)?,
+        })
+    }
+
+    /// A model went live.
+    pub fn model_published(&self, version: undercurrent_schemas::ids::ModelVersion) {
+        self.model_version.set(i64::try_from(version.0).unwrap_or(i64::MAX));
+        self.model_age.start();
+    }
+
+    /// Time since the live model was published; `None` = none is live.
+    #[must_use]
+    pub fn model_age(&self) -> Option<std::time::Duration> {
+        self.model_age.get()
+    }
+}

@@ -1,0 +1,41 @@
+//! Metrics of the history's writer.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry, Result};
+use undercurrent_schemas::ids::Tick;
+
+use super::{names, register};
+
+#[derive(Debug)]
+pub struct HistoryMetrics {
+    pub queue_ticks: IntGauge,
+    rows: IntCounterVec,
+    pub rolls: IntCounter,
+    pub errors: IntCounter,
+    covered_tick: IntGauge,
+}
+
+impl HistoryMetrics {
+    pub(super) fn register(registry: &Registry) -> Result<Self> {
+        let rows = register::counter_by(registry, names::HISTORY_ROWS, "table")?;
+        for table in ["messages", "calls", "sessions", "features", "models"] {
+            rows.with_label_values(&[table]); // shown as 0 before the first row
+        }
+        Ok(Self {
+            queue_ticks: register::gauge(registry, names::HISTORY_QUEUE_TICKS)?,
+            rows,
+            rolls: register::counter(registry, names::HISTORY_ROLLS)?,
+            errors: register::counter(registry, names::HISTORY_ERRORS)?,
+            covered_tick: register::gauge(registry, names::HISTORY_COVERED_TICK)?,
+        })
+    }
+
+    /// Rows were written to a table.
+    pub fn rows_written(&self, table: &'static str, rows: u64) {
+        self.rows.with_label_values(&[table]).inc_by(rows);
+    }
+
+    /// All rows up to this tick are visible.
+    pub fn covered(&self, tick: Tick) {
+        self.covered_tick.set(i64::try_from(tick.0).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,64 @@
+//! Every metric that the project names itself, with its help text: dashboards and alerts rest on these.
+
+/// Name and help of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Name(pub &'static str, pub &'static str);
+
+pub const DECISION_DURATION: Name =
+    Name("undercurrent_decision_duration_seconds", "Time from the facts of a call to its verdict.");
+pub const DECISIONS: Name = Name("undercurrent_decisions_total", "Calls by what was decided about them.");
+pub const EVENTS: Name = Name("undercurrent_events_total", "Events that the edge made, by kind.");
+pub const EDGE_SESSIONS: Name = Name("undercurrent_edge_sessions", "Sessions that the edge remembers.");
+pub const PROVENANCE_BYTES: Name =
+    Name("undercurrent_provenance_bytes", "Memory held by values of earlier results, all sessions together.");
+pub const PROVENANCE_EVICTIONS: Name = Name(
+    "undercurrent_provenance_evictions_total",
+    "Sessions whose remembered values were forgotten because memory was short.",
+);
+
+pub const LOG_QUEUE_EVENTS: Name = Name("undercurrent_log_queue_events", "Events that wait for the log.");
+pub const LOG_QUEUE_BYTES: Name = Name("undercurrent_log_queue_bytes", "Bytes of the events that wait for the log.");
+pub const LOG_EVENTS_DROPPED: Name = Name(
+    "undercurrent_log_events_dropped_total",
+    "Events lost because the queue to the log was full; gap records say where.",
+);
+pub const LOG_DURABLE_LAG: Name =
+    Name("undercurrent_log_durable_lag_seconds", "Age of the oldest event that is not durable yet; 0 = none waits.");
+pub const LOG_COMMITS: Name = Name("undercurrent_log_commits_total", "Group commits.");
+pub const LOG_COMMIT_ERRORS: Name = Name("undercurrent_log_commit_errors_total", "Group commits that failed.");
+pub const LOG_COMMIT_DURATION: Name = Name("undercurrent_log_commit_duration_seconds", "Time of a group commit.");
+
+pub const FRONTIER_AGE: Name = Name(
+    "undercurrent_engine_frontier_age_seconds",
+    "Time since the engine last closed a tick while ticks wait; 0 = none waits.",
+);
+pub const ENGINE_LAG_TICKS: Name = Name("undercurrent_engine_lag_ticks", "Durable ticks that are not published yet.");
+pub const ENGINE_LAG_EVENTS: Name =
+    Name("undercurrent_engine_lag_events", "Durable events whose tick is not published yet.");
+pub const TICK_DURATION: Name =
+    Name("undercurrent_engine_tick_duration_seconds", "Time from reading a tick to publishing it.");
+pub const MODEL_VERSION: Name = Name("undercurrent_model_version", "Version of the live model; 0 = none is live.");
+pub const MODEL_AGE: Name =
+    Name("undercurrent_model_age_seconds", "Time since the live model was published; NaN = none is live.");
+pub const SESSIONS_OPEN: Name = Name("undercurrent_sessions_open", "Sessions that have not ended.");
+pub const SESSIONS_SCORED: Name = Name("undercurrent_sessions_scored_total", "Sessions that ended and were scored.");
+pub const SESSIONS_FLAGGED: Name = Name("undercurrent_sessions_flagged_total", "Scored sessions that were flagged.");
+pub const SESSIONS_TAUGHT: Name = Name("undercurrent_sessions_taught_total", "Sessions that joined the baselines.");
+pub const SESSIONS_QUARANTINED: Name = Name(
+    "undercurrent_sessions_quarantined_total",
+    "Sessions kept from the baselines until a label or the end of their quarantine.",
+);
+pub const CALLS: Name = Name("undercurrent_calls_total", "Calls that were settled, answered or not.");
+pub const CALLS_UNANSWERED: Name = Name("undercurrent_calls_unanswered_total", "Calls that got no answer in time.");
+pub const EVENTS_LATE: Name =
+    Name("undercurrent_events_late_total", "Events that came after the watermark had passed them.");
+pub const EVENTS_DUPLICATE: Name = Name("undercurrent_events_duplicate_total", "Events dropped as seen before.");
+pub const RECORDS_CORRUPT: Name =
+    Name("undercurrent_records_corrupt_total", "Records of the log that could not be decoded.");
+
+pub const HISTORY_QUEUE_TICKS: Name = Name("undercurrent_history_queue_ticks", "Ticks that wait to be written.");
+pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows written, by table.");
+pub const HISTORY_ROLLS: Name = Name("undercurrent_history_rolls_total", "Files closed and made visible.");
+pub const HISTORY_ERRORS: Name = Name("undercurrent_history_errors_total", "Writes that failed.");
+pub const HISTORY_COVERED_TICK: Name =
+    Name("undercurrent_history_covered_tick", "Last tick whose rows are all visible in files.");
