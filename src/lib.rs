@@ -4,6 +4,7 @@
 //! back, `history` writes Parquet. Only `app` knows all of them; see ARCHITECTURE.md for the permitted edges.
 
 pub mod admin;
+pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod clock;

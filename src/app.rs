@@ -1,0 +1,47 @@
+//! Puts the parts together: the only place that knows all of them.
+
+mod settings;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use crate::cli::{ReplayArgs, ServeArgs, WrapArgs};
+use crate::config::Config;
+use crate::replay::{ReplayOptions, replay as run_replay};
+
+/// `undercurrent serve`.
+pub fn serve(_args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not yet")
+}
+
+/// `undercurrent wrap`.
+pub fn wrap(_args: &WrapArgs) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not yet")
+}
+
+/// `undercurrent replay`.
+pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args.sources())?;
+    let options = ReplayOptions {
+        inputs: args.frames.clone(),
+        history: args.history.clone(),
+        workers: config.engine.workers,
+        partitions: config.log.partitions,
+        sessions: settings::sessions(&config),
+        windows: settings::windows(&config),
+        limits: config.facts.limits,
+        provenance_bytes_max: config.facts.provenance_bytes_max,
+        policy: settings::policy(&config)?,
+    };
+    let started = std::time::Instant::now();
+    let summary = run_replay(&options, std::io::stderr().is_terminal())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = summary.counters.messages as f64 / seconds;
+    #[expect(clippy::print_stdout, reason = "the summary is what the command is asked for")]
+    {
+        print!("{summary}");
+        println!("took       {seconds:.2} s, {rate:.0} messages/s");
+        println!("history    {}", args.history.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
