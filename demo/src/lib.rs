@@ -7,7 +7,9 @@
 pub mod agents;
 pub mod history;
 pub mod judgement;
+pub mod live;
 pub mod office;
 pub mod random;
+pub mod report;
 pub mod server;
 pub mod truth;

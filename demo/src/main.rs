@@ -1,7 +1,6 @@
-//! `undercurrent-demo`: an MCP server to put behind the gateway, and a population of agents that drives it.
-//!
-//! It knows the gateway only from outside: its MCP endpoint, its command line and its history.
+//! The command line of the demo: arguments in, one call into the library, text out.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use undercurrent_demo::agents::plan::Settings;
 use undercurrent_demo::agents::{self, Run};
+use undercurrent_demo::live::{self, Live};
 use undercurrent_demo::server::{self, OfficeServer};
-use undercurrent_demo::truth;
+use undercurrent_demo::{report, truth};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -27,6 +27,10 @@ enum Command {
     Server(ServerArgs),
     /// Drive an MCP endpoint with a population of simulated agents.
     Agents(AgentsArgs),
+    /// Put what the gateway flagged beside the truth of an earlier run.
+    Report(ReportArgs),
+    /// Run server, gateway and agents together, then report.
+    Live(LiveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -34,11 +38,62 @@ struct AgentsArgs {
     /// The MCP endpoint, for example http://127.0.0.1:8808/mcp/demo.
     #[arg(long)]
     url: String,
+    /// From the first session's start to the last one's.
+    #[arg(long, value_name = "SECONDS", default_value_t = 80)]
+    duration: u64,
     #[command(flatten)]
     population: PopulationArgs,
     /// Where to write what each session was, one JSON line each.
     #[arg(long, value_name = "FILE", default_value = "truth.jsonl")]
     truth: PathBuf,
+    /// Report from this history when all sessions have ended.
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// Where to write the picture; needs --history.
+    #[arg(long, value_name = "FILE", requires = "history")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// The directory with the tables: DATA/history of a gateway, or the --history of a replay.
+    #[arg(long, value_name = "DIR")]
+    history: PathBuf,
+    #[arg(long, value_name = "FILE", default_value = "truth.jsonl")]
+    truth: PathBuf,
+    /// Where to write the picture.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where to write labels under the history's session ids.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Longest wait for sessions that are not in the history yet.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+struct LiveArgs {
+    /// The `undercurrent` binary.
+    #[arg(long, value_name = "PATH")]
+    undercurrent: PathBuf,
+    /// Where the gateway keeps everything [default: a fresh temporary directory].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// From the first session's start to the last one's.
+    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    seconds: u64,
+    /// Nobody is hijacked and nobody loops: what is flagged now is a false alarm.
+    #[arg(long)]
+    no_attacks: bool,
+    /// Have the gateway record the traffic, for `undercurrent replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Where to write the picture [default: report.svg in the data directory].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    population: PopulationArgs,
 }
 
 #[derive(Debug, Args)]
@@ -50,9 +105,6 @@ struct PopulationArgs {
     agents: usize,
     #[arg(long, default_value_t = 400)]
     sessions: usize,
-    /// From the first session's start to the last one's.
-    #[arg(long, value_name = "SECONDS", default_value_t = 80)]
-    duration: u64,
     /// Share of the sessions after the warm-up that are hijacked or loop.
     #[arg(long, value_name = "RATE", default_value_t = 0.04)]
     attacks: f64,
@@ -68,18 +120,24 @@ struct PopulationArgs {
 }
 
 impl PopulationArgs {
-    fn run(&self, url: String) -> Run {
-        let speed = if self.speed.is_finite() { self.speed.max(0.01) } else { 1.0 };
-        let settings = Settings {
+    fn speed(&self) -> f64 {
+        if self.speed.is_finite() { self.speed.max(0.01) } else { 1.0 }
+    }
+
+    fn settings(&self, seconds: u64) -> Settings {
+        Settings {
             seed: self.seed,
             agents: self.agents,
             sessions: self.sessions,
-            duration: Duration::from_secs(self.duration).div_f64(speed),
+            duration: Duration::from_secs(seconds).div_f64(self.speed()),
             attack_rate: self.attacks,
             warm_up: self.warm_up,
             stateless: self.stateless,
-        };
-        Run { url, settings, think: Duration::from_millis(150).div_f64(speed) }
+        }
+    }
+
+    fn think(&self) -> Duration {
+        Duration::from_millis(150).div_f64(self.speed())
     }
 }
 
@@ -98,13 +156,48 @@ struct ServerArgs {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match Cli::parse().command {
         Command::Server(args) => serve(args).await,
-        Command::Agents(args) => {
-            let truths = agents::drive(&args.population.run(args.url)).await?;
-            truth::write(&args.truth, &truths)
+        Command::Agents(args) => Box::pin(drive(args)).await,
+        Command::Report(args) => {
+            let truths = truth::read(&args.truth)?;
+            let patience = Duration::from_secs(args.wait);
+            let request = report::Request { history: args.history, patience, svg: args.out, labels: args.labels };
+            report::report(&request, truths, &mut std::io::stdout(), colour()).await
         }
+        Command::Live(args) => Box::pin(run_live(args)).await,
     }
+}
+
+async fn drive(args: AgentsArgs) -> anyhow::Result<()> {
+    let settings = args.population.settings(args.duration);
+    let truths = agents::drive(&Run { url: args.url, settings, think: args.population.think() }).await?;
+    truth::write(&args.truth, &truths)?;
+    let Some(history) = args.history else { return Ok(()) };
+    let request = report::Request { history, patience: Duration::from_secs(30), svg: args.out, labels: None };
+    report::report(&request, truths, &mut std::io::stdout(), colour()).await
+}
+
+async fn run_live(args: LiveArgs) -> anyhow::Result<()> {
+    let mut settings = args.population.settings(args.seconds);
+    if args.no_attacks {
+        settings.attack_rate = 0.0;
+    }
+    let live = Live {
+        gateway: args.undercurrent,
+        data: args.data,
+        record: args.record,
+        settings,
+        think: args.population.think(),
+        svg: args.out,
+    };
+    live::live(&live, &mut std::io::stdout(), colour()).await
+}
+
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 async fn serve(args: ServerArgs) -> anyhow::Result<()> {
