@@ -65,6 +65,7 @@ pub async fn live(live: &Live, out: &mut impl std::io::Write, colour: bool) -> a
     let office = tokio::task::JoinSet::from_iter([server::serve_http(
         listener,
         OfficeServer::new(live.settings.seed),
+        Vec::new(),
         stop.clone(),
     )]);
     let mut gateway = Gateway::start(live, &data, &upstream).await?;

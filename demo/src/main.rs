@@ -149,6 +149,9 @@ struct ServerArgs {
     /// Serve Streamable HTTP at http://HOST:PORT/mcp.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8810")]
     listen: SocketAddr,
+    /// A further name under which it may be called, besides loopback: `demo`, `demo:8810`. Repeatable.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
     /// Fixes names, texts, sums and accounts.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -209,7 +212,7 @@ async fn serve(args: ServerArgs) -> anyhow::Result<()> {
     eprintln!("undercurrent-demo serves http://{}/mcp", listener.local_addr()?);
     let stop = CancellationToken::new();
     tokio::select! {
-        served = server::serve_http(listener, office, stop.clone()) => served,
+        served = server::serve_http(listener, office, args.allow_hosts, stop.clone()) => served,
         _ = tokio::signal::ctrl_c() => { stop.cancel(); Ok(()) }
     }
 }

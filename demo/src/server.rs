@@ -18,9 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use tools::OfficeServer;
 
-/// Serves on a listener, at `/mcp`, until `stop` is cancelled.
-pub async fn serve_http(listener: TcpListener, server: OfficeServer, stop: CancellationToken) -> anyhow::Result<()> {
-    let config = StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+/// Serves on a listener, at `/mcp`, until `stop` is cancelled. It answers to loopback names and to `names`.
+pub async fn serve_http(
+    listener: TcpListener,
+    server: OfficeServer,
+    names: Vec<String>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut config = StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+    config.allowed_hosts.extend(names);
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
     let router = axum::Router::new().nest_service("/mcp", service);

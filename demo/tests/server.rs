@@ -1,5 +1,7 @@
 //! The demo server as its clients see it: the real binary, both protocol eras over HTTP, and stdio.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows test functions, not the functions that they share")]
+
 use std::process::Stdio;
 use std::time::Duration;
 
