@@ -59,7 +59,7 @@ pub async fn live(live: &Live, out: &mut impl std::io::Write, colour: bool) -> a
             tempfile::Builder::new().prefix("undercurrent-demo-").tempdir().context("create a data directory")?.keep()
         }
     };
-    let listener = server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let listener = server::bind("127.0.0.1:0").await?;
     let upstream = format!("demo=http://{}/mcp", listener.local_addr()?);
     let stop = CancellationToken::new();
     let office = tokio::task::JoinSet::from_iter([server::serve_http(

@@ -1,7 +1,6 @@
 //! The command line of the demo: arguments in, one call into the library, text out.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -148,7 +147,7 @@ struct ServerArgs {
     stdio: bool,
     /// Serve Streamable HTTP at http://HOST:PORT/mcp.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8810")]
-    listen: SocketAddr,
+    listen: String,
     /// A further name under which it may be called, besides loopback: `demo`, `demo:8810`. Repeatable.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<String>,
@@ -208,7 +207,7 @@ async fn serve(args: ServerArgs) -> anyhow::Result<()> {
     if args.stdio {
         return server::serve_stdio(office).await;
     }
-    let listener = server::bind(args.listen).await?;
+    let listener = server::bind(&args.listen).await?;
     eprintln!("undercurrent-demo serves http://{}/mcp", listener.local_addr()?);
     let stop = CancellationToken::new();
     tokio::select! {

@@ -5,7 +5,6 @@
 
 mod tools;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -36,8 +35,8 @@ pub async fn serve_http(
         .context("serve MCP over HTTP")
 }
 
-/// Binds a listener.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds a listener to `HOST:PORT`.
+pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 

@@ -136,14 +136,15 @@ impl Page {
             "false alarm" => Style::Yellow,
             _ => Style::Red,
         };
-        format!(
+        let row = format!(
             "{:>6.1} {score:>7} {p_value:>8}  {:<14} {:<9} {} {}",
             second(report, one.truth.started_at_us),
             one.truth.agent,
             one.truth.truth.as_str(),
             self.styled(style, &verdict),
             reasons(one, 2),
-        )
+        );
+        row.trim_end().to_owned()
     }
 
     fn figures(&mut self, report: &Report) {
@@ -173,7 +174,7 @@ fn tools(report: &Report) -> String {
 
 fn share(part: usize, whole: usize, what: &str) -> String {
     if whole == 0 {
-        return format!("- (no {what}: there were none)");
+        return format!("- (of {what}: none was scored)");
     }
     format!("{:.1} % ({part} of {whole} {what})", 100.0 * part as f64 / whole as f64)
 }
