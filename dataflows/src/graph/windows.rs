@@ -64,8 +64,8 @@ impl WindowKey {
 /// What a window is about, in words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entity {
-    pub tenant: Arc<str>,
-    pub name: Arc<str>,
+    pub tenant: String,
+    pub name: String,
 }
 
 /// Features of one entity in one window: integer sums.
@@ -151,10 +151,9 @@ pub(crate) fn windows_of(settings: &WindowSettings, ts: Micros) -> impl Iterator
 }
 
 /// The entities that a call belongs to.
-pub(crate) fn entities_of(call: &Measure) -> [(EntityKind, u64, Entity); 4] {
+pub(crate) fn entities_of(call: &Measure) -> [(EntityKind, u64, Arc<str>); 4] {
     let entity = |kind: EntityKind, name: Arc<str>| {
-        let hash = stable_hash(&[call.tenant.as_bytes(), kind.as_str().as_bytes(), name.as_bytes()]);
-        (kind, hash, Entity { tenant: Arc::clone(&call.tenant), name })
+        (kind, stable_hash(&[call.tenant.as_bytes(), kind.as_str().as_bytes(), name.as_bytes()]), name)
     };
     [
         entity(EntityKind::Server, Arc::clone(&call.server)),
@@ -232,7 +231,7 @@ impl Combiner {
                 counted = true;
                 for (kind, entity, name) in &entities {
                     let key = WindowKey { start, size_us: window.size_us, kind: *kind, entity: *entity };
-                    self.add(key, name, &one, &mut news);
+                    self.add(key, &call.tenant, name, &one, &mut news);
                     changes.entry(key).or_default().plus_equals(&one);
                 }
             }
@@ -242,9 +241,9 @@ impl Combiner {
         (news, changes)
     }
 
-    fn add(&mut self, key: WindowKey, name: &Entity, one: &Aggregate, news: &mut Opened) {
+    fn add(&mut self, key: WindowKey, tenant: &str, name: &str, one: &Aggregate, news: &mut Opened) {
         let sum = self.inserted.entry(key).or_insert_with(|| {
-            news.windows.push((key, name.clone()));
+            news.windows.push((key, Entity { tenant: tenant.to_owned(), name: name.to_owned() }));
             self.closing.insert((key.end().plus(self.settings.lateness_us), key));
             Aggregate::zero()
         });
