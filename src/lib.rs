@@ -5,4 +5,7 @@
 
 pub mod clock;
 pub mod edge;
+pub mod gateway;
 pub mod log;
+pub mod upstream;
+pub mod wrap;
