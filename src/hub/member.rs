@@ -247,7 +247,8 @@ impl MemberLog {
     fn acknowledge(&self, sequence: Sequence) {
         let mut outbox = self.outbox();
         let Outbox { queue, kept } = &mut *outbox;
-        while let Some(batch) = kept.pop_front_if(|batch| batch.last <= sequence) {
+        let safe = kept.partition_point(|batch| batch.last <= sequence);
+        for batch in kept.drain(..safe) {
             queue.release(batch.room, &self.clock);
         }
         let gap = !queue.is_empty();
