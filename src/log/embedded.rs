@@ -314,7 +314,9 @@ impl Inner {
         self.note(&written);
         written?;
         let prepared = writer.pending.take().expect("it was just written");
-
+        // The tails first: whoever learns that an event is durable finds it there.
+        let tick = prepared.tick.tick;
+        self.head.publish(prepared.tick, writer.ends().to_vec());
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         for mark in &prepared.marks {
             let life = GatewayLife { gateway: mark.gateway, epoch: mark.epoch };
@@ -327,9 +329,10 @@ impl Inner {
         if sync == Sync::Now {
             self.publish_durable();
         }
-        let tick = prepared.tick.tick;
-        self.head.publish(prepared.tick, writer.ends().to_vec());
-        self.queue().release(prepared.room, &self.clock);
+        let mut queue = self.queue();
+        queue.forget(&prepared.forgotten);
+        queue.release(prepared.room, &self.clock);
+        drop(queue);
         self.committed.send_replace(Some(tick));
         Ok(())
     }
@@ -359,13 +362,13 @@ impl Inner {
         match outcome {
             Ok(()) if error.take().is_some() => tracing::info!(path = %self.store.path().display(), "log writes again"),
             Ok(()) => {}
-            Err(failed) => {
-                if error.is_none() {
-                    tracing::error!(error = failed as &dyn std::error::Error, "log cannot be written; will try again");
-                }
+            // The first failure names the cause; those that follow it say only that it has not gone.
+            Err(failed) if error.is_none() => {
+                tracing::error!(error = failed as &dyn std::error::Error, "log cannot be written; will try again");
                 let cause = std::error::Error::source(failed).map(|cause| format!(": {cause}")).unwrap_or_default();
                 *error = Some(format!("{failed}{cause}"));
             }
+            Err(_) => {}
         }
     }
 }

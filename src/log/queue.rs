@@ -143,6 +143,13 @@ impl Queue {
         self.settle_gap(clock);
     }
 
+    /// Whoever comes back after this is taken for new.
+    pub(crate) fn forget(&mut self, lives: &[GatewayLife]) {
+        for life in lives {
+            self.seen.remove(life);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
