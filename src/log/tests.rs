@@ -10,6 +10,7 @@ use undercurrent_schemas::ids::{Micros, Offset, Partition, Sequence, Tick, parti
 use undercurrent_schemas::v1;
 
 use super::error::newest_journal;
+use super::journal::written_bytes;
 use super::*;
 
 const NO_WAIT: Duration = Duration::ZERO;
@@ -78,8 +79,8 @@ fn copy(from: &Path) -> TempDir {
             } else if entry.path().extension().is_some_and(|kind| kind == "jnl") {
                 // Most of it is space that is only reserved.
                 let bytes = std::fs::read(entry.path()).unwrap();
-                let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                std::fs::write(to, &bytes[..bytes.len().min(written + 4_096)]).unwrap();
+                let kept = bytes.len().min(written_bytes(&bytes) + 4_096);
+                std::fs::write(to, &bytes[..kept]).unwrap();
             } else {
                 std::fs::copy(entry.path(), to).unwrap();
             }
@@ -279,7 +280,7 @@ fn a_torn_journal_ends_with_its_last_whole_tick() {
         log.append(event("a session id that is long enough to be cut in two", tick)).unwrap();
         log.commit(Tick(tick as u64), Micros(tick)).unwrap();
         log.sync().unwrap();
-        lengths.push(written_bytes(dir.path()));
+        lengths.push(written_bytes(&std::fs::read(newest_journal(dir.path())).unwrap()) as u64);
     }
     for (cut, whole) in [(lengths[4] - 1, 4), (lengths[3] + 20, 4), (lengths[3], 4), (lengths[2] + 1, 3)] {
         let torn = copy(dir.path());
@@ -321,12 +322,6 @@ fn damage_before_a_whole_tick_is_refused_with_the_file_and_a_remedy() {
 fn a_last_tick_that_was_written_in_part_but_with_its_end_is_cut() {
     let dir = damaged(5);
     assert_eq!(sequences(&replay(dir.path())), [1, 2, 3, 4]);
-}
-
-/// Bytes of the newest journal before the part that is only reserved.
-fn written_bytes(dir: &Path) -> u64 {
-    let bytes = std::fs::read(newest_journal(dir)).unwrap();
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
 proptest! {
