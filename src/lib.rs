@@ -14,6 +14,7 @@ pub mod edge;
 pub mod engine;
 pub mod gateway;
 pub mod history;
+pub mod hub;
 pub mod log;
 pub mod policy;
 pub mod pump;

@@ -9,8 +9,9 @@ mod committer;
 mod embedded;
 mod error;
 mod head;
+mod journal;
 mod options;
-mod queue;
+pub(crate) mod queue;
 mod store;
 mod tail;
 #[cfg(test)]

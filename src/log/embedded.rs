@@ -78,8 +78,7 @@ impl EmbeddedLog {
         let unclean = meta.binding.is_some() && !meta.clean;
         let writer = Writer::new(options.partitions.max(1), meta.binding.as_ref(), meta.marks);
         let clock = EventClock::starting_at(writer.last_stamp(own.gateway).max(options.clock_floor));
-        let committed =
-            Committed { last: writer.last(), watermark: writer.watermark(), ends: writer.ends().to_vec() };
+        let committed = Committed { last: writer.last(), watermark: writer.watermark(), ends: writer.ends().to_vec() };
         let limits = QueueLimits { events_max: options.queue_events_max, bytes_max: options.queue_bytes_max };
         let marks = writer.sequences();
         let mut queue = Queue::new(limits, own, marks.clone());
@@ -112,8 +111,8 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// The queue is full: the sender keeps the event and tries again once [`Self::committed`] changes.
-    pub fn forward(&self, event: v1::Event) -> Result<Forwarded, LogFull> {
-        let bytes = weight(&event);
+    pub fn forward(&self, event: &v1::Event) -> Result<Forwarded, LogFull> {
+        let bytes = weight(event);
         let mut queue = self.inner.queue();
         let was_empty = queue.is_empty();
         let outcome = queue.forward(event, bytes);
@@ -122,6 +121,21 @@ impl EmbeddedLog {
             self.inner.wake.notify_all();
         }
         outcome
+    }
+
+    /// As [`Self::forward`], waiting for room. Dropping the wait leaves the event with the sender.
+    pub async fn forward_when_room(&self, event: &v1::Event) -> Forwarded {
+        if let Ok(outcome) = self.forward(event) {
+            return outcome;
+        }
+        let mut committed = self.committed();
+        loop {
+            if let Ok(outcome) = self.forward(event) {
+                return outcome;
+            }
+            // Its sender is ours: this never fails.
+            let _ = committed.changed().await;
+        }
     }
 
     /// The sequence up to which all events of one life of a gateway are safe.
@@ -154,8 +168,7 @@ impl EmbeddedLog {
         }
         let drained = self.inner.queue().drain();
         writer.pending = Some(writer.prepare(drained, tick, Some(watermark)));
-        drop(writer);
-        self.inner.commit_pending()
+        self.inner.commit_prepared(&mut writer)
     }
 
     /// Makes all committed ticks durable. A group commit has done so already.
@@ -189,7 +202,8 @@ impl EmbeddedLog {
             let _ = thread.join();
         }
         let left = self.inner.queue().used().events;
-        let closed = if left == 0 { self.inner.store.mark_clean() } else { Err(LogError::Uncommitted { events: left }) };
+        let closed =
+            if left == 0 { self.inner.store.mark_clean() } else { Err(LogError::Uncommitted { events: left }) };
         if closed.is_ok() {
             self.inner.publish_durable();
         }
@@ -243,7 +257,7 @@ impl EventLog for EmbeddedLog {
     /// An event that has its id already is taken as [`EmbeddedLog::forward`] does.
     fn append(&self, event: v1::Event) -> Result<Sequence, LogFull> {
         if let Some(id) = event.id {
-            return self.forward(event).map(|_| Sequence(id.sequence));
+            return self.forward(&event).map(|_| Sequence(id.sequence));
         }
         let bytes = weight(&event);
         let mut queue = self.inner.queue();
@@ -287,7 +301,10 @@ impl Inner {
 
     /// Writes the prepared tick and, once that succeeded, tells everyone.
     pub(super) fn commit_pending(&self) -> Result<(), LogError> {
-        let mut writer = self.writer();
+        self.commit_prepared(&mut self.writer())
+    }
+
+    fn commit_prepared(&self, writer: &mut Writer) -> Result<(), LogError> {
         let Some(prepared) = &writer.pending else { return Ok(()) };
         let sync = match self.options.commit {
             Commit::Group => Sync::Now,
@@ -297,9 +314,9 @@ impl Inner {
         self.note(&written);
         written?;
         let prepared = writer.pending.take().expect("it was just written");
-        let ends = writer.ends().to_vec();
-        drop(writer);
-
+        // The tails first: whoever learns that an event is durable finds it there.
+        let tick = prepared.tick.tick;
+        self.head.publish(prepared.tick, writer.ends().to_vec());
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         for mark in &prepared.marks {
             let life = GatewayLife { gateway: mark.gateway, epoch: mark.epoch };
@@ -312,9 +329,10 @@ impl Inner {
         if sync == Sync::Now {
             self.publish_durable();
         }
-        let tick = prepared.tick.tick;
-        self.head.publish(prepared.tick, ends);
-        self.queue().release(prepared.room, &self.clock);
+        let mut queue = self.queue();
+        queue.forget(&prepared.forgotten);
+        queue.release(prepared.room, &self.clock);
+        drop(queue);
         self.committed.send_replace(Some(tick));
         Ok(())
     }
@@ -344,13 +362,13 @@ impl Inner {
         match outcome {
             Ok(()) if error.take().is_some() => tracing::info!(path = %self.store.path().display(), "log writes again"),
             Ok(()) => {}
-            Err(failed) => {
-                if error.is_none() {
-                    tracing::error!(error = failed as &dyn std::error::Error, "log cannot be written; will try again");
-                }
+            // The first failure names the cause; those that follow it say only that it has not gone.
+            Err(failed) if error.is_none() => {
+                tracing::error!(error = failed as &dyn std::error::Error, "log cannot be written; will try again");
                 let cause = std::error::Error::source(failed).map(|cause| format!(": {cause}")).unwrap_or_default();
                 *error = Some(format!("{failed}{cause}"));
             }
+            Err(_) => {}
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use undercurrent_schemas::ids::{Offset, Partition, Tick};
 
+use super::journal::journals;
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("open log {}; another process may hold it, or the directory is not writable", path.display())]
@@ -11,7 +13,10 @@ pub enum LogError {
 
     #[error("recover log: {} is damaged before its end; restore it from a backup, or move {} away to start anew \
              (what was learned from it is lost)", file.display(), path.display())]
-    Damaged { file: PathBuf, path: PathBuf, source: fjall::Error },
+    Damaged { file: PathBuf, path: PathBuf, source: Option<fjall::Error> },
+
+    #[error("read journals of log {}", path.display())]
+    Journal { path: PathBuf, source: std::io::Error },
 
     #[error("log {} has {stored} partitions, asked for {asked}: set log.partitions = {stored}, or use another \
              data directory", path.display())]
@@ -57,7 +62,7 @@ impl LogError {
             | fjall::Error::Decompress(_)
             | fjall::Error::Unrecoverable
             | fjall::Error::Storage(_) => {
-                Self::Damaged { file: newest_journal(path), path: path.to_owned(), source }
+                Self::Damaged { file: newest_journal(path), path: path.to_owned(), source: Some(source) }
             }
             _ => Self::Open { path: path.to_owned(), source },
         }
@@ -66,8 +71,5 @@ impl LogError {
 
 /// The journal that is written at present; the directory itself where there is none.
 pub(super) fn newest_journal(path: &Path) -> PathBuf {
-    let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let journals = files.filter(|file| file.extension().is_some_and(|extension| extension == "jnl"));
-    journals.max_by_key(number).unwrap_or_else(|| path.to_owned())
+    journals(path).pop().unwrap_or_else(|| path.to_owned())
 }

@@ -40,27 +40,27 @@ const EVENT_OVERHEAD_BYTES: usize = 64;
 
 /// How much the queue holds at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct QueueLimits {
-    pub(super) events_max: usize,
-    pub(super) bytes_max: usize,
+pub(crate) struct QueueLimits {
+    pub(crate) events_max: usize,
+    pub(crate) bytes_max: usize,
 }
 
 /// What was taken from the queue for one commit; its room is free once [`Queue::release`] gets it back.
 #[derive(Debug, Default)]
-pub(super) struct Drained {
-    pub(super) events: Vec<v1::Event>,
-    pub(super) room: Room,
+pub(crate) struct Drained {
+    pub(crate) events: Vec<v1::Event>,
+    pub(crate) room: Room,
 }
 
 /// Room that events take up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) events: usize,
-    pub(super) bytes: usize,
+pub(crate) struct Room {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     limits: QueueLimits,
     own: GatewayLife,
     own_last: Sequence,
@@ -74,11 +74,11 @@ pub(super) struct Queue {
     /// Dropped since the last gap event.
     gap: u64,
     dropped: u64,
-    pub(super) closing: bool,
+    pub(crate) closing: bool,
 }
 
 impl Queue {
-    pub(super) fn new(limits: QueueLimits, own: GatewayLife, seen: HashMap<GatewayLife, Sequence>) -> Self {
+    pub(crate) fn new(limits: QueueLimits, own: GatewayLife, seen: HashMap<GatewayLife, Sequence>) -> Self {
         let own_last = seen.get(&own).copied().unwrap_or_default();
         Self {
             limits,
@@ -95,7 +95,7 @@ impl Queue {
     }
 
     /// Queues an own event; one that finds no room is counted, and a gap event will say so.
-    pub(super) fn append(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) -> Result<Sequence, LogFull> {
+    pub(crate) fn append(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) -> Result<Sequence, LogFull> {
         self.settle_gap(clock);
         if self.closing || self.gap > 0 || !self.has_room(bytes) {
             self.gap += 1;
@@ -106,50 +106,59 @@ impl Queue {
     }
 
     /// As [`Self::append`], for an event that nobody misses.
-    pub(super) fn append_quietly(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) {
+    pub(crate) fn append_quietly(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) {
         if self.gap == 0 && self.has_room(bytes) {
             self.push_own(event, bytes, clock);
         }
     }
 
     /// Queues an event that has its id already; one that finds no room stays with the sender, so nothing is counted.
-    pub(super) fn forward(&mut self, event: v1::Event, bytes: usize) -> Result<Forwarded, LogFull> {
+    ///
+    /// An empty queue takes any event, so that its sender is never stuck with it.
+    pub(crate) fn forward(&mut self, event: &v1::Event, bytes: usize) -> Result<Forwarded, LogFull> {
         let id = event.id.unwrap_or_default();
         let seen = self.seen.get(&GatewayLife::of(&id)).copied().unwrap_or_default();
         if Sequence(id.sequence) <= seen {
             return Ok(Forwarded::Duplicate);
         }
-        if self.closing || !self.has_room(bytes) {
+        if self.closing || !(self.has_room(bytes) || self.used.events == 0) {
             return Err(LogFull);
         }
         self.seen.insert(GatewayLife::of(&id), Sequence(id.sequence));
-        self.push(event, bytes);
+        self.push(event.clone(), bytes);
         Ok(Forwarded::Queued)
     }
 
     /// Takes all that is queued. It counts as queued until it is released.
-    pub(super) fn drain(&mut self) -> Drained {
+    pub(crate) fn drain(&mut self) -> Drained {
         let next = Vec::with_capacity(self.events.len());
         let room = Room { events: self.events.len(), bytes: std::mem::take(&mut self.bytes) };
         Drained { events: std::mem::replace(&mut self.events, next), room }
     }
 
     /// What was drained is durable: its room is free, first of all for the gap event that waits for it.
-    pub(super) fn release(&mut self, room: Room, clock: &EventClock) {
+    pub(crate) fn release(&mut self, room: Room, clock: &EventClock) {
         self.used.events -= room.events;
         self.used.bytes -= room.bytes;
         self.settle_gap(clock);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whoever comes back after this is taken for new.
+    pub(crate) fn forget(&mut self, lives: &[GatewayLife]) {
+        for life in lives {
+            self.seen.remove(life);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    pub(super) const fn used(&self) -> Room {
+    pub(crate) const fn used(&self) -> Room {
         self.used
     }
 
-    pub(super) const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
@@ -166,8 +175,7 @@ impl Queue {
     }
 
     const fn has_room(&self, bytes: usize) -> bool {
-        self.used.events < self.limits.events_max
-            && self.used.bytes.saturating_add(bytes) <= self.limits.bytes_max
+        self.used.events < self.limits.events_max && self.used.bytes.saturating_add(bytes) <= self.limits.bytes_max
     }
 
     fn push_own(&mut self, mut event: v1::Event, bytes: usize, clock: &EventClock) -> Sequence {
@@ -190,7 +198,7 @@ impl Queue {
 }
 
 /// The bytes that an event counts in the queue.
-pub(super) fn weight(event: &v1::Event) -> usize {
+pub(crate) fn weight(event: &v1::Event) -> usize {
     event.encoded_len() + EVENT_OVERHEAD_BYTES
 }
 
@@ -257,12 +265,12 @@ mod tests {
         let (mut queue, _) = queue(1, usize::MAX);
         let id = |sequence| Some(v1::EventId { gateway: 7, epoch: 1, sequence });
         let event = |sequence| v1::Event { id: id(sequence), ..Default::default() };
-        assert_eq!(queue.forward(event(1), 10), Ok(Forwarded::Queued));
-        assert_eq!(queue.forward(event(1), 10), Ok(Forwarded::Duplicate));
-        assert_eq!(queue.forward(event(2), 10), Err(LogFull));
+        assert_eq!(queue.forward(&event(1), 10), Ok(Forwarded::Queued));
+        assert_eq!(queue.forward(&event(1), 10), Ok(Forwarded::Duplicate));
+        assert_eq!(queue.forward(&event(2), 10), Err(LogFull));
         assert_eq!(queue.dropped(), 0);
         let drained = queue.drain();
         queue.release(drained.room, &EventClock::default());
-        assert_eq!(queue.forward(event(2), 10), Ok(Forwarded::Queued), "a refused event was not marked as seen");
+        assert_eq!(queue.forward(&event(2), 10), Ok(Forwarded::Queued), "a refused event was not marked as seen");
     }
 }

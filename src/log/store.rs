@@ -19,6 +19,7 @@ use undercurrent_schemas::v1;
 
 use super::LogError;
 use super::error::newest_journal;
+use super::journal::{self, Verdict};
 use super::queue::GatewayLife;
 use super::writer::Prepared;
 
@@ -53,7 +54,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, LogError> {
-        let tables = Tables::open(path).map_err(|source| LogError::opening(path, source))?;
+        let tables = open_whole(path)?;
         Ok(Self {
             path: path.to_owned(),
             tables: Mutex::new(Some(Arc::new(tables))),
@@ -87,7 +88,7 @@ impl Store {
     pub(super) fn reopen(&self, durable: Option<Tick>) -> Result<(), LogError> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         *tables = None;
-        let fresh = Tables::open(&self.path).map_err(|source| LogError::opening(&self.path, source))?;
+        let fresh = open_whole(&self.path)?;
         let last = fresh.last_binding().map_err(|source| self.read_error(source))?.map(|binding| Tick(binding.tick));
         if let Some(tick) = durable.filter(|_| last < durable) {
             return Err(LogError::Binding { path: self.path.clone(), tick, what: "it was durable and is gone" });
@@ -217,6 +218,25 @@ impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tables").finish_non_exhaustive()
     }
+}
+
+/// Opens the database as of its last whole commit; one that is damaged before that is refused untouched.
+fn open_whole(path: &Path) -> Result<Tables, LogError> {
+    let journal = |source| LogError::Journal { path: path.to_owned(), source };
+    let verdict = journal::inspect(path).map_err(journal)?;
+    if let Verdict::Damaged { file } = verdict {
+        return Err(LogError::Damaged { file, path: path.to_owned(), source: None });
+    }
+    match (Tables::open(path), verdict) {
+        // Fjall holds the lock while it looks, so nobody else is writing that commit.
+        (Err(fjall::Error::JournalRecovery(_)), Verdict::Torn { file, at }) => {
+            tracing::warn!(file = %file.display(), at, "journal ends with a part of a commit, which was never durable");
+            journal::cut(&file, at).map_err(journal)?;
+            Tables::open(path)
+        }
+        (opened, _) => opened,
+    }
+    .map_err(|source| LogError::opening(path, source))
 }
 
 /// Key of the block of one partition in one tick.
