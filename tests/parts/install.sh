@@ -70,7 +70,7 @@ install_python() {
   rm -rf "$parts/python.stamp" "$to"
   have "$python" || system python3 python3-venv
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "$("$python" --version) is too old: install Python 3.11 or newer and name it, as in PYTHON=python3.11 $here/install.sh"
+    die "$python is no Python 3.11 or newer: install one and name it, as in PYTHON=python3.11 $here/install.sh"
   "$python" -c 'import ensurepip, venv' 2>/dev/null || system python3-venv
   say "pip install (MCP client and server, DuckDB, pyarrow, Polars)"
   "$python" -m venv "$to"

@@ -112,7 +112,7 @@ impl Source {
         let lines: Vec<&str> = self.text.lines().collect();
         let argues =
             |text: &&str| text.split_once("//").is_some_and(|(_, comment)| comment.to_lowercase().contains("order"));
-        lines[line.saturating_sub(1)..=line].iter().any(|text| argues(text))
+        lines[line.saturating_sub(1)..=line].iter().any(argues)
     }
 }
 
