@@ -2,11 +2,13 @@
 
 use std::panic::catch_unwind;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::exchange::assert_same;
+use crate::support::history::History;
 use crate::support::http::Message;
+use crate::support::load::Load;
 use crate::support::parts::{HttpServer, server_filesystem, server_time};
 use crate::support::pipe::PipeTee;
 use crate::support::scenario::{ALL, Calls, LEGACY, Target, run};
@@ -78,4 +80,45 @@ fn a_changed_byte_is_noticed() {
         assert!(catch_unwind(|| assert_same(&seen, &changed)).is_err(), "exchange {at}: {:?}", seen[at]);
     }
     assert!(catch_unwind(|| assert_same(&seen[1..], &seen)).is_err(), "an exchange that no client had");
+}
+
+/// The hand-made sessions that put load on the gateway, with nothing between them and the demo server.
+#[test]
+fn load_reaches_the_demo_server() {
+    let server = HttpServer::demo();
+    assert_eq!(Load::bounded(server.address, "/mcp", 4, 100).join(), 400);
+    let load = Load::start(server.address, "/mcp", 2);
+    load.advance(50);
+    assert!(load.stop() >= 100);
+}
+
+/// A server that ends with calls open ends the load, too.
+#[test]
+fn load_ends_with_its_server() {
+    let mut server = HttpServer::demo();
+    let load = Load::start(server.address, "/mcp", 2);
+    load.advance(50);
+    server.process.kill();
+    let answered = load.answered();
+    assert!(load.stop() >= answered);
+}
+
+/// A history of a known content, as the three readers and the queries see it.
+#[test]
+fn queries_and_readers_see_the_same_rows() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let history = History::of_data(directory.path());
+    assert!(history.try_rows("SELECT 1").is_err(), "there is none yet");
+    let hour = directory.path().join("history/calls/date=2026-01-02/hour=03");
+    std::fs::create_dir_all(&hour).expect("make a directory");
+    // DuckDB writes the file, so that the harness needs nothing of ours.
+    let file = hour.join("0.parquet");
+    let copy = format!("COPY (SELECT 'a' AS tool, range AS n FROM range(5)) TO '{}'", file.display());
+    history.rows(&copy);
+    assert_eq!(history.number("SELECT count(*) FROM calls WHERE tool = 'a'"), 5);
+    let report = history.readers();
+    for reader in ["duckdb", "pyarrow", "polars"] {
+        let expected = json!({"rows": 5, "columns": ["date", "hour", "n", "tool"]});
+        assert_eq!(report["calls"][reader], expected, "{reader}");
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! A part that is missing fails the test that needs it, with the command that installs it; nothing is skipped.
 
+#[path = "../sources/mod.rs"]
+mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 
