@@ -28,7 +28,7 @@ impl Scene {
     fn new() -> Self {
         let data = TempDir::new().expect("a temporary directory");
         let server = HttpServer::demo();
-        let gateway = Serve::new(data.path()).upstream("demo", &server.url()).start();
+        let gateway = Serve::new(data.path()).upstream("demo", &server.url()).impatient().start();
         let bystander = HttpSession::connect(gateway.listen, "/mcp/demo");
         Self { data, server, gateway, bystander }
     }
@@ -39,14 +39,15 @@ impl Scene {
     }
 
     /// A good call works, in the bystander's session and in a new one; gives the history after a graceful stop, and
-    /// the directory that it lives in.
-    fn goes_on(self) -> (TempDir, History) {
+    /// the directory that it lives in. Beside the two good ones, `calls` became calls.
+    fn goes_on(self, calls: u64) -> (TempDir, History) {
         let (tool, arguments) = plain_call();
         self.bystander.call(1, tool, &arguments);
         HttpSession::connect(self.gateway.listen, "/mcp/demo").call(2, tool, &arguments);
         assert_eq!(get(self.gateway.admin, "/healthz").status(), 200);
         let said = self.gateway.process.stderr();
         assert!(!said.contains("panicked"), "{said}");
+        self.gateway.settle_calls(calls + 2);
         let history = self.gateway.stop();
         let good = "SELECT count(*) FROM calls WHERE outcome = 'result' AND jsonrpc_id IN ('1', '2')";
         assert_eq!(history.number(good), 2);
@@ -67,7 +68,7 @@ fn check_malformed(body: &[u8]) {
     let before = scene.gateway.metrics().sum_all(&MALFORMED);
     assert_refused(&scene.post(body));
     assert!(scene.gateway.metrics().sum_all(&MALFORMED) > before, "it is counted");
-    scene.goes_on();
+    scene.goes_on(0);
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn nesting_of_ten_thousand() {
     // The upstream may take it; what the gateway cannot look into it counts.
     assert!(answer.status() == 200 || (400..500).contains(&answer.status()), "{answer:?}");
     wait_until("it is counted", || scene.gateway.metrics().sum_all(&MALFORMED) > before);
-    scene.goes_on();
+    scene.goes_on(0);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn body_of_ten_mebibytes() {
     assert!(!RESERVED.contains(&error["code"].as_i64().expect("a code")), "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("larger than")), "{error}");
     assert_eq!(requests("body_too_large"), before + 1.0);
-    scene.goes_on();
+    scene.goes_on(0);
 }
 
 /// Each call of a batch is a call; a server that has no batches says so.
@@ -127,7 +128,7 @@ fn batch() {
     let answer = scene.post(batch.to_string().as_bytes());
     assert!(answer.status() == 200 || (400..500).contains(&answer.status()), "{answer:?}");
     assert!(!answer.body.is_empty(), "{answer:?}");
-    let (_data, history) = scene.goes_on();
+    let (_data, history) = scene.goes_on(3);
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE jsonrpc_id IN ('11', '12', '13')"), 3);
 }
 
@@ -150,7 +151,7 @@ fn duplicate_ids() {
         let answer = call.join().expect("a post does not panic");
         assert!(answer.status() == 200 || (400..500).contains(&answer.status()), "{answer:?}");
     }
-    let (_data, history) = scene.goes_on();
+    let (_data, history) = scene.goes_on(7);
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE jsonrpc_id = '77' AND outcome = 'result'"), 3);
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE jsonrpc_id = '78'"), 4);
 }
@@ -161,7 +162,7 @@ fn response_to_no_request() {
     let scene = Scene::new();
     let answer = scene.post(br#"{"jsonrpc":"2.0","id":4711,"result":{"roots":[]}}"#);
     assert!(answer.status() == 202 || (400..500).contains(&answer.status()), "{answer:?}");
-    let (_data, history) = scene.goes_on();
+    let (_data, history) = scene.goes_on(0);
     assert_eq!(history.number("SELECT count(*) FROM messages WHERE jsonrpc_id = '4711' AND kind = 'result'"), 1);
 }
 
@@ -177,7 +178,7 @@ fn unknown_upstream() {
     wait_until("it is counted", || {
         scene.gateway.metrics().sum(&format!("{REQUESTS}{{outcome=\"unknown_upstream\"}}")) >= 1.0
     });
-    scene.goes_on();
+    scene.goes_on(0);
 }
 
 /// A notification to a server that has gone away has nobody to answer it but the gateway.
@@ -192,6 +193,7 @@ fn upstream_gone() {
     assert!(!RESERVED.contains(&error["error"]["code"].as_i64().expect("a code")), "{error}");
     assert_eq!(scene.bystander.post(initialized().to_string().as_bytes()).status(), 502);
     assert_eq!(get(scene.gateway.admin, "/healthz").status(), 200);
+    scene.gateway.settle_calls(1);
     let history = scene.gateway.stop();
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE jsonrpc_id = '5' AND outcome <> 'result'"), 1);
 }

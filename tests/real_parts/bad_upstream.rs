@@ -37,7 +37,7 @@ fn upstream_dies_in_the_middle_of_its_events() {
         }
         _ => respond(socket, "202 Accepted", "", ""),
     });
-    let gateway = Serve::new(data.path()).upstream("fake", &format!("http://{address}/mcp")).start();
+    let gateway = Serve::new(data.path()).upstream("fake", &format!("http://{address}/mcp")).impatient().start();
     let session = HttpSession::connect(gateway.listen, "/mcp/fake");
 
     let begun = Instant::now();
@@ -56,6 +56,7 @@ fn upstream_dies_in_the_middle_of_its_events() {
     wait_until("it is counted", || gateway.metrics().sum(&format!("{REQUESTS}{{outcome=\"aborted\"}}")) >= 1.0);
 
     session.call(2, "lives", &json!({}));
+    gateway.settle_calls(2);
     let history = gateway.stop();
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE tool = 'dies' AND outcome <> 'result'"), 1);
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE tool = 'lives' AND outcome = 'result'"), 1);
@@ -68,7 +69,7 @@ fn a_command_dies_with_a_request_open() {
     let script = directory.path().join("dies.py");
     std::fs::write(&script, MORTAL).expect("write a script");
     let server = Words::new(python()).and(&script).line();
-    let gateway = Serve::new(&directory.path().join("data")).upstream("mortal", &server).start();
+    let gateway = Serve::new(&directory.path().join("data")).upstream("mortal", &server).impatient().start();
     for _ in 0..2 {
         let session = HttpSession::connect(gateway.listen, "/mcp/mortal");
         session.call(1, "live", &json!({}));
@@ -78,6 +79,7 @@ fn a_command_dies_with_a_request_open() {
         let code = json["error"]["code"].as_i64().unwrap_or_else(|| panic!("not an error: {json}"));
         assert!(!(-32768..=-32000).contains(&code), "{json}");
     }
+    gateway.settle_calls(4);
     let history = gateway.stop();
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE tool = 'die' AND outcome <> 'result'"), 2);
     assert_eq!(history.number("SELECT count(*) FROM calls WHERE tool = 'live' AND outcome = 'result'"), 2);

@@ -8,6 +8,7 @@ use super::command::Words;
 use super::history::History;
 use super::http::get;
 use super::metrics::Metrics;
+use super::names::CALLS_SETTLED;
 use super::parts::undercurrent;
 use super::process::Process;
 use super::status::Status;
@@ -51,6 +52,11 @@ impl Serve {
     pub(crate) fn setting(mut self, key: &str, value: &str) -> Self {
         self.settings.push((format!("UNDERCURRENT__{key}"), value.to_owned()));
         self
+    }
+
+    /// Gives calls up soon: for tests in which some are never answered.
+    pub(crate) fn impatient(self) -> Self {
+        self.setting("ENGINE__CALL_TIMEOUT_S", "3")
     }
 
     /// Starts it through another command, e.g. one that limits it.
@@ -123,6 +129,12 @@ impl Gateway {
             }
             durable.as_ref().is_some_and(|durable| now.has_learned(durable))
         });
+    }
+
+    /// Waits until so many calls since the start are settled: an unanswered one is when its timeout has passed.
+    #[track_caller]
+    pub(crate) fn settle_calls(&self, calls: u64) {
+        wait_until(&format!("{calls} calls are settled"), || self.metrics().sum(CALLS_SETTLED) >= calls as f64);
     }
 
     /// Stops it as a service manager does, and gives the history that it left.
