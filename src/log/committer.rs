@@ -1,4 +1,5 @@
-//! The thread that commits in groups: a leading edge for the lone event, then a steady beat under load.
+//! The thread that commits in groups: a leading edge for the lone event, then a steady beat under load, and at once
+//! where a burst has filled half of the queue.
 //!
 //! Not here: what a commit consists of (`embedded`). Invariant: a tick that cannot be written is kept and tried again;
 //! meanwhile the queue fills, and what no longer fits is counted.
@@ -34,7 +35,7 @@ pub(super) fn run(inner: &Arc<Inner>) {
         let now = Instant::now();
         let gathered = now + pace.gather;
         let due = last_start.map_or(gathered, |start| gathered.max(start + pace.interval));
-        let mut queue = wait_until(&inner.wake, queue, due);
+        let mut queue = wait_until(&inner.wake, queue, due, |queue| queue.closing || queue.is_half_full());
         if queue.is_empty() {
             return;
         }
@@ -68,8 +69,13 @@ fn wait_for_event<'a>(inner: &'a Inner, next_heartbeat: &mut Instant) -> MutexGu
     }
 }
 
-fn wait_until<'a>(wake: &Condvar, mut queue: MutexGuard<'a, Queue>, due: Instant) -> MutexGuard<'a, Queue> {
-    while !queue.closing {
+fn wait_until<'a>(
+    wake: &Condvar,
+    mut queue: MutexGuard<'a, Queue>,
+    due: Instant,
+    is_over: impl Fn(&Queue) -> bool,
+) -> MutexGuard<'a, Queue> {
+    while !is_over(&queue) {
         let rest = due.saturating_duration_since(Instant::now());
         if rest.is_zero() {
             break;
@@ -86,7 +92,7 @@ fn commit(inner: &Inner) -> bool {
         if inner.commit_pending().is_ok() {
             return true;
         }
-        let queue = wait_until(&inner.wake, inner.queue(), Instant::now() + pause);
+        let queue = wait_until(&inner.wake, inner.queue(), Instant::now() + pause, |queue| queue.closing);
         if queue.closing {
             drop(queue);
             inner.reopen();

@@ -113,14 +113,7 @@ impl EmbeddedLog {
     /// The queue is full: the sender keeps the event and tries again once [`Self::committed`] changes.
     pub fn forward(&self, event: &v1::Event) -> Result<Forwarded, LogFull> {
         let bytes = weight(event);
-        let mut queue = self.inner.queue();
-        let was_empty = queue.is_empty();
-        let outcome = queue.forward(event, bytes);
-        drop(queue);
-        if was_empty && outcome == Ok(Forwarded::Queued) {
-            self.inner.wake.notify_all();
-        }
-        outcome
+        self.inner.wake_after(|queue| queue.forward(event, bytes))
     }
 
     /// As [`Self::forward`], waiting for room. Dropping the wait leaves the event with the sender.
@@ -260,14 +253,7 @@ impl EventLog for EmbeddedLog {
             return self.forward(&event).map(|_| Sequence(id.sequence));
         }
         let bytes = weight(&event);
-        let mut queue = self.inner.queue();
-        let was_empty = queue.is_empty();
-        let outcome = queue.append(event, bytes, &self.inner.clock);
-        drop(queue);
-        if was_empty {
-            self.inner.wake.notify_all();
-        }
-        outcome
+        self.inner.wake_after(|queue| queue.append(event, bytes, &self.inner.clock))
     }
 
     fn durable(&self) -> watch::Receiver<Sequence> {
@@ -286,6 +272,19 @@ impl Drop for EmbeddedLog {
 impl Inner {
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("nothing panics under this lock")
+    }
+
+    /// Queues something, and wakes the committer where that makes a difference to it.
+    fn wake_after<T>(&self, enqueue: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queue = self.queue();
+        let before = (queue.is_empty(), queue.is_half_full());
+        let outcome = enqueue(&mut queue);
+        let changed = before != (queue.is_empty(), queue.is_half_full());
+        drop(queue);
+        if changed {
+            self.wake.notify_all();
+        }
+        outcome
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -154,6 +154,11 @@ impl Queue {
         self.events.is_empty()
     }
 
+    /// Half of the room is taken: a commit that waits any longer may cost events.
+    pub(crate) const fn is_half_full(&self) -> bool {
+        self.events.len() * 2 >= self.limits.events_max || self.bytes * 2 >= self.limits.bytes_max
+    }
+
     pub(crate) const fn used(&self) -> Room {
         self.used
     }

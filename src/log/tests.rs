@@ -324,6 +324,37 @@ fn a_last_tick_that_was_written_in_part_but_with_its_end_is_cut() {
     assert_eq!(sequences(&replay(dir.path())), [1, 2, 3, 4]);
 }
 
+/// Changes the block of tick 2 behind the log's back; the error of a tail that has read tick 1.
+fn corrupt_block(change: impl FnOnce(&fjall::Keyspace, &[u8])) -> LogError {
+    let dir = tempfile::tempdir().unwrap();
+    let log = replay(dir.path());
+    for tick in 1..=3 {
+        log.append(event("s", tick)).unwrap();
+        log.commit(Tick(tick as u64), Micros(tick)).unwrap();
+    }
+    drop(log);
+    let db = fjall::Database::builder(dir.path()).open().unwrap();
+    let records = db.keyspace("records", Default::default).unwrap();
+    let key = records.iter().nth(1).unwrap().key().unwrap();
+    change(&records, &key);
+    drop((records, db));
+
+    let log = replay(dir.path());
+    let mut tail = log.tail(None);
+    assert_eq!(tail.next(NO_WAIT).unwrap().unwrap().tick, Tick(1));
+    tail.next(NO_WAIT).unwrap_err()
+}
+
+#[test]
+fn a_block_that_is_missing_or_not_what_was_bound_is_told_with_its_place() {
+    let missing = corrupt_block(|records, key| records.remove(key).unwrap());
+    let changed = corrupt_block(|records, key| records.insert(key, b"other bytes").unwrap());
+    for error in [missing, changed] {
+        assert!(matches!(error, LogError::Corrupt { offset: Offset(1), tick: Tick(2), .. }), "{error}");
+        assert!(error.to_string().contains("restore the log from a backup"));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
