@@ -17,10 +17,12 @@ use undercurrent_schemas::ids::Micros;
 pub use record::{RecordError, Recorder};
 pub use session::EdgeSession;
 
+pub use crate::policy::BlockReason;
+
 use crate::clock::EventClock;
 use crate::config::Payload;
 use crate::log::EventLog;
-use crate::policy::{BlockReason, Policy};
+use crate::policy::Policy;
 use crate::telemetry::EdgeMetrics;
 use table::Table;
 

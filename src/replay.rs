@@ -92,7 +92,7 @@ pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, Replay
     if let Some(summary) = marker.finished() {
         return Ok(summary.clone());
     }
-    let mut run = Run::start(options)?;
+    let mut run = Run::start(options, &marker)?;
     let bar = bar(&inputs, progress);
     let mut frames = Frames::open(&options.inputs)?;
     let mut group: Vec<Frame> = Vec::new();
@@ -138,8 +138,9 @@ struct Run {
 }
 
 impl Run {
-    fn start(options: &ReplayOptions) -> Result<Self, ReplayError> {
+    fn start(options: &ReplayOptions, marker: &Marker) -> Result<Self, ReplayError> {
         let history = History::open(&options.history, HistoryOptions::replay())?;
+        marker.begin()?;
         let log = Arc::new(EmbeddedLog::open(
             &options.history.join("log"),
             LogOptions { partitions: options.partitions, ..LogOptions::replay() },

@@ -38,8 +38,7 @@ impl Table {
         if self.sessions.len() >= shared.settings.sessions_max {
             self.forget_oldest();
         }
-        let made = self.sessions.entry(key).or_insert_with(|| EdgeSession::new(session, shared, now));
-        let made = Arc::clone(&made);
+        let made = Arc::clone(&self.sessions.entry(key).or_insert_with(|| EdgeSession::new(session, shared, now)));
         shared.metrics.sessions.set(self.sessions.len() as i64);
         made
     }

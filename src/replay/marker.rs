@@ -91,12 +91,16 @@ impl Marker {
         }
         match replay_dir_state(dir)? {
             DirState::Empty => {}
+            // The history was made, but a replay was cut off before it began.
+            DirState::Ours if !dir.join("log").exists() => {}
             DirState::Ours | DirState::Foreign => return Err(ReplayError::Foreign(dir.to_owned())),
         }
-        fs::create_dir_all(dir).map_err(|cause| MarkerError::Io { action: "create", path: dir.to_owned(), cause })?;
-        let marker = Self { path, content: Content { inputs: inputs.clone(), summary: None } };
-        marker.write()?;
-        Ok(marker)
+        Ok(Self { path, content: Content { inputs: inputs.clone(), summary: None } })
+    }
+
+    /// Says what the directory is the replay of; the history in it exists, its log does not yet.
+    pub(super) fn begin(&self) -> Result<(), MarkerError> {
+        self.write()
     }
 
     pub(super) fn finished(&self) -> Option<&Summary> {
