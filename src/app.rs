@@ -1,22 +1,41 @@
 //! Puts the parts together: the only place that knows all of them.
 
+mod models;
+mod node;
+mod owner;
+mod progress;
+mod screen;
+mod serve;
 mod settings;
+mod signals;
+mod status;
+mod wrap;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 use crate::cli::{ReplayArgs, ServeArgs, WrapArgs};
 use crate::config::Config;
 use crate::replay::{ReplayOptions, replay as run_replay};
 
 /// `undercurrent serve`.
-pub fn serve(_args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(serve::serve(args))
 }
 
 /// `undercurrent wrap`.
-pub fn wrap(_args: &WrapArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+pub fn wrap(args: &WrapArgs) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let code = runtime.block_on(wrap::run(args));
+    // A read of standard input that waits for a client which is gone must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
 }
 
 /// `undercurrent replay`.

@@ -15,6 +15,7 @@ mod forward;
 mod guard;
 mod hop;
 mod metrics;
+mod proxies;
 mod relay;
 mod rescue;
 mod serve;
@@ -91,7 +92,7 @@ enum Upstream {
 impl Gateway {
     /// Nothing is connected or started before the first request.
     pub fn new(config: GatewayConfig, edge: Edge, metrics: GatewayMetrics) -> Result<Self, GatewayError> {
-        let guard = Arc::new(Guard::new(&config));
+        let guard = Arc::new(Guard::new(config.hosts.clone()));
         let finish = Finish {
             limit: config.timeouts.abandoned,
             slots: Arc::new(Semaphore::new(config.limits.connections_max)),
@@ -118,7 +119,7 @@ impl Gateway {
         Ok(Self { shared, guard, upstreams: Arc::new(upstreams) })
     }
 
-    async fn answer(&self, request: Request<Incoming>, reached: IpAddr, client: Client) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, reached: IpAddr, mut client: Client) -> Response<Body> {
         if let Err(foreign) = self.guard.check(request.headers(), reached) {
             return self.refuse("none", &Refusal::Foreign(foreign));
         }
@@ -127,6 +128,9 @@ impl Gateway {
             Err(refusal) => return self.refuse("none", &refusal),
         };
         let (head, body) = request.into_parts();
+        if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, &self.shared.config.trusted_proxies) {
+            client.principal = forwarded.to_string().into();
+        }
         let body = match self.read(body).await {
             Ok(body) => body,
             Err(refusal) => return self.refuse(name, &refusal),

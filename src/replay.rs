@@ -33,13 +33,10 @@ use crate::engine::{Engine, EngineError};
 use crate::history::{History, HistoryError, HistoryOptions, HistoryWriter, Retries};
 use crate::log::{EmbeddedLog, EventLog, LogError, LogFull, LogOptions, Tail};
 use crate::policy::Policy;
-use crate::pump::rows_of;
+use crate::pump::{REPLAY_TICK_US, rows_of};
 use crate::telemetry::EdgeMetrics;
 use frames::{Frame, Frames, Said};
 use marker::Marker;
-
-/// Length of a tick of recorded time.
-const TICK_US: i64 = 50_000;
 
 /// Ticks whose rows may wait for the disk.
 const HISTORY_TICKS: usize = 1024;
@@ -98,7 +95,7 @@ pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, Replay
     let mut group: Vec<Frame> = Vec::new();
     let (mut tick, mut watermark) = (Tick(0), Micros(i64::MIN));
     while let Some(frame) = frames.next()? {
-        let at = Tick(tick.0.max(u64::try_from(frame.ts.0 / TICK_US).unwrap_or(0)));
+        let at = Tick(tick.0.max(u64::try_from(frame.ts.0 / REPLAY_TICK_US).unwrap_or(0)));
         if at != tick && !group.is_empty() {
             run.tick(tick, watermark, &mut group)?;
             bar.set_position(frames.bytes_read());

@@ -17,7 +17,7 @@ use undercurrent_schemas::ids::ModelVersion;
 pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin};
 pub use entry::{Entry, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
-pub use publish::{ModelSlot, Publisher};
+pub use publish::{Follower, ModelSlot, Publisher};
 
 use histogram::Histograms;
 

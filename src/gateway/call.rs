@@ -2,6 +2,7 @@
 //!
 //! Not here: where it goes. Invariant: the body is what came in, byte for byte.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 /// Who a connection belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
+    pub(crate) peer: IpAddr,
     pub(crate) principal: Arc<str>,
     pub(crate) after_write: AfterWrite,
 }

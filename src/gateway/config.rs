@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{Cidr, HostRules};
 use crate::upstream::UpstreamConfig;
 
 /// Everything the gateway needs to know before it serves.
@@ -10,10 +11,10 @@ pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Host names that clients may use besides loopback and the address they reached, with or without a port.
-    pub allowed_hosts: Vec<String>,
-    /// Web origins (`https://app.example`) that may call besides those on this machine.
-    pub allowed_origins: Vec<String>,
+    /// Hosts and origins that are let in besides local ones.
+    pub hosts: HostRules,
+    /// Whose `X-Forwarded-For` is believed when it names the client.
+    pub trusted_proxies: Vec<Cidr>,
 }
 
 /// Bounds on what clients and upstreams may make the gateway hold.
@@ -64,8 +65,8 @@ impl Default for GatewayConfig {
             upstreams: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
+            hosts: HostRules::default(),
+            trusted_proxies: Vec::new(),
         }
     }
 }

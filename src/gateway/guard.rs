@@ -9,14 +9,11 @@ use std::net::IpAddr;
 use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use http::uri::Authority;
 
-use super::config::GatewayConfig;
+use crate::config::HostRules;
 
-/// The names and origins that are let in besides local ones.
+/// The names and origins that are let in.
 #[derive(Debug)]
-pub(crate) struct Guard {
-    hosts: Vec<String>,
-    origins: Vec<String>,
-}
+pub(crate) struct Guard(HostRules);
 
 /// Which check failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +23,8 @@ pub(crate) enum Foreign {
 }
 
 impl Guard {
-    pub(crate) fn new(config: &GatewayConfig) -> Self {
-        let lower =
-            |names: &[String]| names.iter().map(|name| name.trim_end_matches('/').to_ascii_lowercase()).collect();
-        Self { hosts: lower(&config.allowed_hosts), origins: lower(&config.allowed_origins) }
+    pub(crate) const fn new(rules: HostRules) -> Self {
+        Self(rules)
     }
 
     /// `reached` is the address of ours that the client connected to.
@@ -37,7 +32,7 @@ impl Guard {
         if !only(headers, &HOST).is_some_and(|host| self.host_allowed(host, reached)) {
             return Err(Foreign::Host);
         }
-        if !headers.contains_key(ORIGIN) || only(headers, &ORIGIN).is_some_and(|origin| self.origin_allowed(origin)) {
+        if !headers.contains_key(ORIGIN) || only(headers, &ORIGIN).is_some_and(|origin| self.0.allows_origin(origin)) {
             Ok(())
         } else {
             Err(Foreign::Origin)
@@ -45,24 +40,7 @@ impl Guard {
     }
 
     fn host_allowed(&self, host: &str, reached: IpAddr) -> bool {
-        let Ok(authority) = host.parse::<Authority>() else { return false };
-        if authority.as_str().contains('@') {
-            return false;
-        }
-        is_local(authority.host())
-            || address(authority.host()) == Some(reached)
-            || self.hosts.iter().any(|allowed| {
-                authority.as_str().eq_ignore_ascii_case(allowed) || authority.host().eq_ignore_ascii_case(allowed)
-            })
-    }
-
-    fn origin_allowed(&self, origin: &str) -> bool {
-        if self.origins.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed)) {
-            return true;
-        }
-        let Some((scheme, rest)) = origin.split_once("://") else { return false };
-        let Ok(authority) = rest.parse::<Authority>() else { return false };
-        matches!(scheme, "http" | "https") && !rest.contains('@') && is_local(authority.host())
+        self.0.allows_host(host) || host.parse::<Authority>().is_ok_and(|asked| address(asked.host()) == Some(reached))
     }
 }
 
@@ -71,10 +49,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &http::header::HeaderName) -> Option<&
     let mut values = headers.get_all(name).iter();
     let first: &HeaderValue = values.next()?;
     if values.next().is_some() { None } else { first.to_str().ok() }
-}
-
-fn is_local(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || address(host).is_some_and(|address| address.is_loopback())
 }
 
 fn address(host: &str) -> Option<IpAddr> {
@@ -87,11 +61,8 @@ mod tests {
     use super::*;
 
     fn check(host: &str, origin: Option<&str>, expect: Result<(), Foreign>) {
-        let guard = Guard::new(&GatewayConfig {
-            allowed_hosts: vec!["Gate.example".into(), "other.example:81".into()],
-            allowed_origins: vec!["https://app.example/".into()],
-            ..GatewayConfig::default()
-        });
+        let rules = HostRules::parse(&["Gate.example", "other.example:81"], &["https://app.example"]);
+        let guard = Guard::new(rules.unwrap());
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().unwrap());
         if let Some(origin) = origin {

@@ -69,7 +69,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: Gateway, mut s
     let Ok(reached) = stream.local_addr() else { return };
     let reached = reached.ip().to_canonical();
     let after_write = AfterWrite::default();
-    let client = Client { principal: peer.ip().to_canonical().to_string().into(), after_write: after_write.clone() };
+    let peer = peer.ip().to_canonical();
+    let client = Client { peer, principal: peer.to_string().into(), after_write: after_write.clone() };
     let limits = &gateway.shared.config.limits;
     let mut server = http1::Builder::new();
     server

@@ -7,8 +7,8 @@ use jiff::tz::Offset;
 use undercurrent_schemas::ids::Micros;
 
 const HOUR_S: i64 = 3600;
-/// The last hour of year 9999: beyond it, dates have no four-digit form that readers would parse.
-const HOUR_MAX: i64 = 253_402_300_799 / HOUR_S;
+/// The last whole hour that jiff knows: beyond it, dates have no four-digit form that readers would parse.
+const HOUR_MAX: i64 = 253_402_207_200 / HOUR_S - 1;
 
 /// An hour of event time, counted from the Unix epoch. Times outside 1970..=9999 count to the nearest end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,6 @@ mod tests {
         check(1_772_438_399_999_999, "date=2026-03-02/hour=07");
         check(-1, "date=1970-01-01/hour=00");
         check(i64::MIN, "date=1970-01-01/hour=00");
-        check(i64::MAX, "date=9999-12-31/hour=23");
+        check(i64::MAX, "date=9999-12-30/hour=21");
     }
 }

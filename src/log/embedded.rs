@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::watch;
 use undercurrent_schemas::ids::{Micros, Offset, Sequence, Tick};
@@ -309,8 +310,12 @@ impl Inner {
             Commit::Group => Sync::Now,
             Commit::Manual => Sync::Later,
         };
+        let started = Instant::now();
         let written = self.store.write(prepared, sync);
         self.note(&written);
+        if let Some(metrics) = &self.options.metrics {
+            metrics.committed(started.elapsed(), written.is_ok());
+        }
         written?;
         let prepared = writer.pending.take().expect("it was just written");
         // The tails first: whoever learns that an event is durable finds it there.
@@ -331,6 +336,9 @@ impl Inner {
         let mut queue = self.queue();
         queue.forget(&prepared.forgotten);
         queue.release(prepared.room, &self.clock);
+        if let Some(metrics) = &self.options.metrics {
+            metrics.waiting(!queue.is_empty());
+        }
         drop(queue);
         self.committed.send_replace(Some(tick));
         Ok(())

@@ -1,8 +1,11 @@
 //! The settings of an embedded log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use undercurrent_schemas::ids::Micros;
+
+use crate::telemetry::LogMetrics;
 
 /// Who decides when a tick is committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct LogOptions {
     pub commit: Commit,
     /// The gateway id of a new log; `None` draws one. A replay gives it, so that its log depends on its input alone.
     pub gateway: Option<u64>,
+    /// Where commits are counted and timed.
+    pub metrics: Option<Arc<LogMetrics>>,
     /// The clock starts no earlier than here, nor earlier than the last stamp in the log.
     pub clock_floor: Micros,
 }
@@ -43,6 +48,7 @@ impl Default for LogOptions {
             recent_bytes_max: 32 << 20,
             commit: Commit::Group,
             gateway: None,
+            metrics: None,
             clock_floor: Micros(0),
         }
     }

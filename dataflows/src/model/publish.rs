@@ -60,9 +60,40 @@ impl Publisher {
         self.behind = change;
     }
 
+    /// Starts again from a whole model, as one change on nothing.
+    pub fn restart(&mut self, whole: ModelChange) {
+        let mut model = Model::default();
+        model.apply(&whole);
+        self.live = Arc::new(model);
+        self.slot.0.store(Some(Arc::clone(&self.live)));
+        self.spare = Arc::default();
+        self.behind = whole;
+    }
+
     /// The model that was published last.
     #[must_use]
     pub fn live(&self) -> &Arc<Model> {
         &self.live
+    }
+}
+
+/// The right to make another slot's models live in a slot of one's own: for readers who must not see every model of a
+/// rebuild, only those that are newer than all before it.
+#[derive(Debug, Default)]
+pub struct Follower {
+    slot: ModelSlot,
+}
+
+impl Follower {
+    /// A follower and the slot that it alone writes.
+    #[must_use]
+    pub fn new() -> (Self, ModelSlot) {
+        let slot = ModelSlot::default();
+        (Self { slot: slot.clone() }, slot)
+    }
+
+    /// Makes what is live in `source` live here too.
+    pub fn follow(&mut self, source: &ModelSlot) {
+        self.slot.0.store(source.0.load_full());
     }
 }
