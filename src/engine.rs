@@ -15,7 +15,7 @@ use undercurrent_schemas::ids::Tick;
 use undercurrent_schemas::log::CommittedTick;
 
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
-const TICKS_WAITING: usize = 4;
+const TICKS_WAITING: usize = 64;
 
 /// Why the engine cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,10 @@ use undercurrent::app;
 use undercurrent::cli::{Cli, Command};
 use undercurrent::telemetry::init_tracing;
 
+#[cfg(not(any(target_env = "msvc", target_os = "windows")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let Cli { command, log_level, log_format } = Cli::parse();
     let result = init_tracing(&log_level, log_format).map_err(anyhow::Error::from).and_then(|()| match command {

@@ -121,7 +121,7 @@ fn bar(inputs: &marker::Inputs, progress: bool) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// A replay under way.
+/// A replay under way. A tick's calls are assessed when the tick before is live; everything else need not wait.
 struct Run {
     log: Arc<Numbered>,
     tail: Tail,
@@ -129,6 +129,8 @@ struct Run {
     resumed: Option<Tick>,
     edge: Edge,
     engine: Engine,
+    /// The last tick that the engine was given and that nobody has waited for.
+    fed: Option<Tick>,
     history: HistoryWriter,
     summary: Arc<Mutex<Summary>>,
     swept: Micros,
@@ -149,8 +151,11 @@ impl Run {
         let summary = Arc::new(Mutex::new(Summary::default()));
         let (publisher, slot) = Publisher::new();
         let (queue, told) = (history.queue(), Arc::clone(&summary));
-        let settings =
-            GraphSettings { partitions: options.partitions, sessions: options.sessions, windows: options.windows.clone() };
+        let settings = GraphSettings {
+            partitions: options.partitions,
+            sessions: options.sessions,
+            windows: options.windows.clone(),
+        };
         let engine = Engine::start(options.workers, settings, slot.clone(), publisher, move |tick, output| {
             told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);
             // The history that has stopped says why at the end.
@@ -173,14 +178,18 @@ impl Run {
             Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?),
             None,
         );
-        Ok(Self { log, tail, resumed, edge, engine, history, summary, swept: Micros(0) })
+        Ok(Self { log, tail, resumed, edge, engine, fed: None, history, summary, swept: Micros(0) })
     }
 
-    /// Takes the frames of one tick through edge, log and engine; returns when its model is live.
+    /// Takes the frames of one tick through edge, log and engine; the engine may still be at it when this returns.
     fn tick(&mut self, tick: Tick, watermark: Micros, frames: &mut Vec<Frame>) -> Result<(), ReplayError> {
         let resumes = self.resumed.is_some_and(|resumed| tick <= resumed);
         self.log.resuming.store(resumes, Ordering::Relaxed);
         for frame in frames.drain(..) {
+            if frame.may_be_call() {
+                // It is assessed by the model of the tick before, whatever the engine's pace.
+                self.learn_what_was_fed()?;
+            }
             self.observe(&frame);
         }
         if !resumes {
@@ -192,12 +201,16 @@ impl Run {
             return Err(ReplayError::Diverged { log: committed.tick, recording: tick });
         }
         self.engine.feed(&committed)?;
-        self.engine.wait_for(tick)?;
+        self.fed = Some(tick);
         if watermark.0.saturating_sub(self.swept.0) > SWEEP_US && watermark.0 != i64::MAX {
             self.swept = watermark;
             self.edge.sweep_at(watermark);
         }
         Ok(())
+    }
+
+    fn learn_what_was_fed(&mut self) -> Result<(), ReplayError> {
+        self.fed.take().map_or(Ok(()), |fed| Ok(self.engine.wait_for(fed)?))
     }
 
     fn observe(&self, frame: &Frame) {

@@ -131,7 +131,8 @@ impl SessionFacts {
     /// Facts of one message in the order in which the edge saw it; one per element for a batch, else exactly one.
     /// Anything that is not JSON-RPC 2.0 gives one message of kind `MALFORMED` that says why.
     pub fn observe(&mut self, direction: Direction, bytes: &[u8], key: &DigestKey) -> Vec<Message> {
-        let elements = envelope::checked(bytes, self.limits.depth_max).and_then(|text| Ok((text, envelope::batch(text)?)));
+        let elements =
+            envelope::checked(bytes, self.limits.depth_max).and_then(|text| Ok((text, envelope::batch(text)?)));
         match elements {
             Err(reason) => vec![malformed(direction, bytes.len(), &reason)],
             Ok((text, None)) => vec![self.message(direction, text, bytes.len(), key)],
@@ -291,7 +292,9 @@ fn source_name(request: &Request) -> Option<&Arc<str>> {
 
 fn with_request(message: Message, request: Option<Request>) -> Message {
     match request {
-        Some(Request { method, target }) => Message { method: method.to_string(), target: target.to_string(), ..message },
+        Some(Request { method, target }) => {
+            Message { method: method.to_string(), target: target.to_string(), ..message }
+        }
         None => message,
     }
 }

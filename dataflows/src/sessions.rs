@@ -87,6 +87,8 @@ struct Learning {
     partition: Partition,
     settings: Settings,
     dictionary: Dictionary,
+    /// Sessions with an open part.
+    open: usize,
 }
 
 /// Whose session it is: the same in every row.
@@ -143,7 +145,7 @@ impl PartitionSessions {
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             watermark: Micros(i64::MIN),
-            learning: Learning { partition, settings, dictionary: Dictionary::default() },
+            learning: Learning { partition, settings, dictionary: Dictionary::default(), open: 0 },
         }
     }
 
@@ -155,7 +157,7 @@ impl PartitionSessions {
     /// Sessions with an open part.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.sessions.values().filter(|session| session.open.is_some()).count()
+        self.learning.open
     }
 
     /// One event, in the order of offsets, duplicates already dropped.
@@ -186,7 +188,9 @@ impl PartitionSessions {
             sessions.insert(Arc::clone(&session.identity.id), session);
         }
         let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
+        let was_open = session.open.is_some();
         let part = session.part_of(ts, message);
+        learning.open += usize::from(session.open.is_some() && !was_open);
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
             Some(call) => session.calls.request(part, message, call, learning.settings.open_calls_max),

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn a_member_has_the_owners_model_after_base_and_changes() {
         let entry = |key| Entry { part: Part::Tool, scope: 1, key, bin: 0 };
-        let change = |version, totals| ModelChange { version: ModelVersion(version), totals, names: vec![(7, "t".into())] };
+        let change =
+            |version, totals| ModelChange { version: ModelVersion(version), totals, names: vec![(7, "t".into())] };
         let (mut owner, live) = Publisher::new();
         let feed = Feed::new(live);
         owner.publish(change(1, vec![(entry(1), 3)]));

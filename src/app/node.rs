@@ -60,7 +60,8 @@ impl Node {
         let (log, models, clock, role, member): (Arc<dyn EventLog>, _, _, _, _) = match claim(parts.data.root())? {
             Claim::Owner(lock) => {
                 let owner = Owner::start(lock, &parts.data, &parts.config, &parts.metrics)?;
-                let (log, models, clock) = (Arc::clone(&owner.log), owner.models().clone(), Arc::clone(owner.log.clock()));
+                let (log, models, clock) =
+                    (Arc::clone(&owner.log), owner.models().clone(), Arc::clone(owner.log.clock()));
                 (log as Arc<dyn EventLog>, models, clock, Role::Owner(Box::new(owner)), None)
             }
             Claim::Member => {
@@ -143,7 +144,8 @@ async fn be_member(member: Arc<MemberLog>, mut publisher: Publisher, parts: Part
     let owner = match owned {
         Ok(owner_lock) => {
             let parts = parts.clone();
-            tokio::task::spawn_blocking(move || Owner::start(owner_lock, &parts.data, &parts.config, &parts.metrics)).await
+            tokio::task::spawn_blocking(move || Owner::start(owner_lock, &parts.data, &parts.config, &parts.metrics))
+                .await
         }
         Err(error) => Ok(Err(failed(error))),
     };

@@ -174,4 +174,3 @@ fn feed_engine(engine: Engine, mut tail: Tail, stopping: &AtomicBool, progress: 
     }
     fed.and(engine.stop().map_err(FeedError::from))
 }
-

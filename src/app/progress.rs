@@ -125,6 +125,11 @@ fn flagged(row: &SessionRow) -> Option<FlaggedSession> {
         ended_at_us: row.ended_at.0,
         score: assessment.score,
         p_value: assessment.p_value,
-        reasons: assessment.reasons.iter().filter(|reason| reason.term != "other").map(|reason| reason.text.clone()).collect(),
+        reasons: assessment
+            .reasons
+            .iter()
+            .filter(|reason| reason.term != "other")
+            .map(|reason| reason.text.clone())
+            .collect(),
     })
 }

@@ -34,8 +34,10 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
          @modelcontextprotocol/server-everything\", or in [upstreams] of a --config file"
     );
     let listen = &config.listen;
-    let mcp = TcpListener::bind(listen.mcp).await.with_context(|| format!("listen for MCP clients on {}", listen.mcp))?;
-    let admin = TcpListener::bind(listen.admin).await.with_context(|| format!("listen for operators on {}", listen.admin))?;
+    let mcp =
+        TcpListener::bind(listen.mcp).await.with_context(|| format!("listen for MCP clients on {}", listen.mcp))?;
+    let admin =
+        TcpListener::bind(listen.admin).await.with_context(|| format!("listen for operators on {}", listen.admin))?;
     let (mcp_at, admin_at) = (mcp.local_addr()?, admin.local_addr()?);
 
     let registry = Registry::new();

@@ -63,8 +63,10 @@ impl Recorder {
         let file = File::create_new(path).map_err(open)?;
         let encoder = zstd::Encoder::new(file, 3).map_err(open)?;
         let (sender, receiver) = sync_channel(FRAMES_WAITING);
-        let thread =
-            std::thread::Builder::new().name("recorder".to_owned()).spawn(move || write(encoder, &receiver)).map_err(open)?;
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || write(encoder, &receiver))
+            .map_err(open)?;
         Ok(Self {
             lines: Arc::new(Mutex::new(Some(sender))),
             dropped: Arc::default(),
@@ -77,7 +79,8 @@ impl Recorder {
     pub(super) fn frame(&self, ts: Micros, public_id: &str, session: &SessionRef, dir: Direction, body: &[u8]) {
         let dir = if dir == Direction::ClientToServer { "c2s" } else { "s2c" };
         // A line feed in JSON stands only between tokens.
-        let one_line: Vec<u8> = body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
+        let one_line: Vec<u8> =
+            body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
         match serde_json::from_slice::<&RawValue>(&one_line) {
             Ok(frame) => self.line(&Frame {
                 ts_us: ts.0,

@@ -263,12 +263,8 @@ fn public_id(session: &SessionRef, shared: &Shared, started: Micros) -> Arc<str>
     match &session.key {
         SessionKey::Recorded(name) => name.as_str().into(),
         SessionKey::Id(id) => digest(&[b"id", server, id.as_bytes()]),
-        SessionKey::Stateless { trace_id } => digest(&[
-            b"stateless",
-            server,
-            session.principal.as_bytes(),
-            trace_id.as_bytes(),
-            &started.0.to_le_bytes(),
-        ]),
+        SessionKey::Stateless { trace_id } => {
+            digest(&[b"stateless", server, session.principal.as_bytes(), trace_id.as_bytes(), &started.0.to_le_bytes()])
+        }
     }
 }

@@ -48,7 +48,8 @@ impl Table {
     }
 
     fn forget_oldest(&self) {
-        let oldest = self.sessions.iter().min_by_key(|entry| entry.value().last_seen()).map(|entry| entry.key().clone());
+        let oldest =
+            self.sessions.iter().min_by_key(|entry| entry.value().last_seen()).map(|entry| entry.key().clone());
         if let Some((_, session)) = oldest.and_then(|key| self.sessions.remove(&key)) {
             session.release();
         }

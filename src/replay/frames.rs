@@ -20,7 +20,9 @@ const WINDOW_LOG_MAX: u32 = 27;
 pub enum FrameError {
     #[error("read the recording {path}: {cause}")]
     Io { path: PathBuf, cause: io::Error },
-    #[error("read line {line} of the recording {path}: {cause}; a frame is {{\"ts_us\", \"session\", \"client\", \"server\", \"dir\": \"c2s\"|\"s2c\", \"frame\"}} or {{…, \"end\": true}}")]
+    #[error(
+        "read line {line} of the recording {path}: {cause}; a frame is {{\"ts_us\", \"session\", \"client\", \"server\", \"dir\": \"c2s\"|\"s2c\", \"frame\"}} or {{…, \"end\": true}}"
+    )]
     Line { path: PathBuf, line: u64, cause: String },
 }
 
@@ -32,6 +34,16 @@ pub(super) struct Frame {
     pub(super) client: Arc<str>,
     pub(super) server: Arc<str>,
     pub(super) said: Said,
+}
+
+impl Frame {
+    /// It may be a `tools/call`; says so of every one, and of few others.
+    pub(super) fn may_be_call(&self) -> bool {
+        match &self.said {
+            Said::Client(message) => memchr::memmem::find(message, b"tools/call").is_some() || message.contains(&b'\\'),
+            Said::Server(_) | Said::End => false,
+        }
+    }
 }
 
 /// Who said what.

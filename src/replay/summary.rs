@@ -34,14 +34,21 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counters { messages, calls, unanswered, sessions, scored, flagged, taught, quarantined, .. } = self.counters;
+        let Counters { messages, calls, unanswered, sessions, scored, flagged, taught, quarantined, .. } =
+            self.counters;
         writeln!(f, "messages   {messages}")?;
         writeln!(f, "calls      {calls} ({unanswered} unanswered)")?;
-        writeln!(f, "sessions   {sessions}: {scored} scored, {flagged} flagged, {taught} taught, {quarantined} held back")?;
+        writeln!(
+            f,
+            "sessions   {sessions}: {scored} scored, {flagged} flagged, {taught} taught, {quarantined} held back"
+        )?;
         writeln!(f, "model      version {}", self.model_version)?;
         let Counters { duplicates, corrupt, gap_events, late, too_late_for_windows, .. } = self.counters;
         if duplicates + corrupt + gap_events + late + too_late_for_windows > 0 {
-            writeln!(f, "left out   {duplicates} duplicates, {corrupt} corrupt, {gap_events} lost, {late} late ({too_late_for_windows} in no window)")?;
+            writeln!(
+                f,
+                "left out   {duplicates} duplicates, {corrupt} corrupt, {gap_events} lost, {late} late ({too_late_for_windows} in no window)"
+            )?;
         }
         let mut reasons: Vec<_> = self.reasons.iter().collect();
         reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));

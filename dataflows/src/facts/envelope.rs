@@ -62,7 +62,10 @@ pub(super) struct Envelope<'a> {
 #[derive(Debug)]
 pub(super) enum Body<'a> {
     /// A notification if the envelope has no id. `params` is empty if absent.
-    Call { method: Cow<'a, str>, params: &'a str },
+    Call {
+        method: Cow<'a, str>,
+        params: &'a str,
+    },
     Result(&'a str),
     Error(&'a str),
 }

@@ -41,7 +41,11 @@ impl<'a> Indexer<'a> {
         self.bytes_left -= raw.len();
         // Words are told from other escapes as they stand; only `\u` may hide letters.
         let hides_letters = memchr::memmem::find(raw.as_bytes(), b"\\u").is_some();
-        self.values = self.values.saturating_add(if hides_letters { provenance.add(&unescape(raw)) } else { provenance.add(raw) });
+        self.values = self.values.saturating_add(if hides_letters {
+            provenance.add(&unescape(raw))
+        } else {
+            provenance.add(raw)
+        });
     }
 
     /// Every key, string and number of a value.
@@ -111,7 +115,12 @@ impl<'a> Indexer<'a> {
 }
 
 /// Facts of a `result`.
-pub(super) fn result_facts(result: &str, indexer: &mut Indexer<'_>, shape_bytes_max: usize, key: &DigestKey) -> ResultFacts {
+pub(super) fn result_facts(
+    result: &str,
+    indexer: &mut Indexer<'_>,
+    shape_bytes_max: usize,
+    key: &DigestKey,
+) -> ResultFacts {
     let mut facts = ResultFacts { shape: shape(result, shape_bytes_max, key), ..ResultFacts::default() };
     let mut cursor = Cursor::new(result);
     cursor.enter();
@@ -137,7 +146,12 @@ pub(super) fn result_facts(result: &str, indexer: &mut Indexer<'_>, shape_bytes_
 }
 
 /// Facts of an `error`.
-pub(super) fn error_facts(error: &str, indexer: &mut Indexer<'_>, shape_bytes_max: usize, key: &DigestKey) -> ResultFacts {
+pub(super) fn error_facts(
+    error: &str,
+    indexer: &mut Indexer<'_>,
+    shape_bytes_max: usize,
+    key: &DigestKey,
+) -> ResultFacts {
     let mut facts = ResultFacts { shape: shape(error, shape_bytes_max, key), ..ResultFacts::default() };
     let mut cursor = Cursor::new(error);
     cursor.enter();

@@ -22,6 +22,7 @@ impl Session {
         let given_up = self.calls.give_up_all();
         self.settle(given_up, learning, out);
         let Some(part) = self.open.take() else { return };
+        learning.open -= 1;
         let scope = self.identity.scope;
         learning.dictionary.learn_pairs(&part.fact, out);
 
