@@ -61,7 +61,12 @@ pub enum Upstream {
     /// A Streamable HTTP endpoint.
     Http { url: Url },
     /// A stdio server, started by us.
-    Command { program: String, args: Vec<String>, env: Environment },
+    Command {
+        program: String,
+        args: Vec<String>,
+        /// Added to our own environment.
+        env: Environment,
+    },
 }
 
 impl Upstream {
