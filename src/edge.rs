@@ -3,8 +3,28 @@
 //! Upstream: the HTTP gateway, `wrap` and `replay`, which hand it the bytes they relay. Downstream: the log.
 //! Invariant: nothing here awaits, blocks on I/O or fails; if learning is down the answer is `Assessment::Unknown`.
 
+mod record;
+mod session;
+mod table;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+use undercurrent_dataflows::facts::{DigestKey, Limits};
+use undercurrent_dataflows::model::ModelSlot;
+use undercurrent_schemas::ids::Micros;
+
+pub use record::{RecordError, Recorder};
+pub use session::EdgeSession;
+
+pub use crate::policy::BlockReason;
+
+use crate::clock::EventClock;
+use crate::config::Payload;
+use crate::log::EventLog;
+use crate::policy::Policy;
+use crate::telemetry::EdgeMetrics;
+use table::Table;
 
 /// How messages travel: `network.transport` of OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +33,24 @@ pub enum Transport {
     Tcp,
 }
 
+impl Transport {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pipe => "pipe",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// What identifies a session to the edge.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionKey {
     /// `Mcp-Session-Id`, or a stdio process: a credential, never logged or published as it is.
     Id(String),
-    /// The stateless era: principal and trace; the edge splits it at idle gaps.
+    /// The stateless era: principal and trace; a silence of the idle time begins another session.
     Stateless { trace_id: String },
+    /// A recording's name of the session, which is public already.
+    Recorded(String),
 }
 
 /// Who talks to whom, and over what.
@@ -37,15 +68,6 @@ pub struct SessionRef {
 #[must_use = "a permit that is dropped is a message that was not forwarded"]
 pub struct Permit(());
 
-/// Why a message is not forwarded; what the client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockReason {
-    /// A stable code, e.g. `policy_block`.
-    pub code: &'static str,
-    /// In words, for the client.
-    pub text: String,
-}
-
 /// What to do with a client message.
 #[derive(Debug)]
 pub enum Outcome {
@@ -56,35 +78,77 @@ pub enum Outcome {
     Block(BlockReason),
 }
 
-/// The edge of one process; cheap to clone.
+/// What the edge is told once.
 #[derive(Clone, Debug)]
-pub struct Edge {}
-
-/// One session at the edge; dropping it says nothing, `end` does.
-#[derive(Debug)]
-pub struct EdgeSession {}
-
-impl Edge {
-    /// The session's state, made on first sight.
-    pub fn session(&self, session: &SessionRef) -> Arc<EdgeSession> {
-        let _ = session;
-        Arc::new(EdgeSession {})
-    }
+pub struct EdgeSettings {
+    pub tenant: Arc<str>,
+    pub key: DigestKey,
+    pub limits: Limits,
+    /// Of all sessions' provenance indexes together; the oldest idle one is forgotten first.
+    pub provenance_bytes_max: usize,
+    /// Sessions remembered; the oldest idle one leaves first.
+    pub sessions_max: usize,
+    /// Silence after which a session is forgotten, and a stateless one is another.
+    pub session_idle: Duration,
+    pub payload: Payload,
 }
 
-impl EdgeSession {
-    /// Call with the whole body (one message or a batch) before it is forwarded. Microseconds; never waits.
-    pub fn client_message(&self, body: &[u8]) -> Outcome {
-        let _ = body;
-        Outcome::Forward(Permit(()))
+/// The edge of one process; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: EdgeSettings,
+    policy: Policy,
+    log: Arc<dyn EventLog>,
+    models: ModelSlot,
+    clock: Arc<EventClock>,
+    metrics: Arc<EdgeMetrics>,
+    recorder: Option<Recorder>,
+    table: Table,
+}
+
+impl Edge {
+    pub fn new(
+        settings: EdgeSettings,
+        policy: Policy,
+        log: Arc<dyn EventLog>,
+        models: ModelSlot,
+        clock: Arc<EventClock>,
+        metrics: Arc<EdgeMetrics>,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let table = Table::default();
+        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table }) }
     }
 
-    /// Call with each whole message from the server (a JSON body, the data of one SSE event, one stdio line) once it
-    /// has been handed to the client.
-    pub fn server_message(&self, body: &[u8]) {
-        let _ = body;
+    /// The session's state, made on first sight.
+    pub fn session(&self, session: &SessionRef) -> Arc<EdgeSession> {
+        self.session_at(session, self.shared.clock.now())
     }
 
-    /// The session ended: DELETE, end of input, process exit.
-    pub fn end(&self) {}
+    /// As [`Self::session`], at a time that a recording gives.
+    pub fn session_at(&self, session: &SessionRef, now: Micros) -> Arc<EdgeSession> {
+        self.shared.table.get(session, &self.shared, now)
+    }
+
+    /// Forgets sessions that have been silent for the idle time, and values beyond the memory bound. Call it now and
+    /// then; it never blocks a message for longer than it takes to look at one session.
+    pub fn sweep(&self) {
+        self.sweep_at(self.shared.clock.now());
+    }
+
+    /// As [`Self::sweep`], at a time that a recording gives.
+    pub fn sweep_at(&self, now: Micros) {
+        self.shared.table.sweep(&self.shared, now);
+    }
+
+    /// Sessions remembered.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.shared.table.len()
+    }
 }

@@ -4,11 +4,21 @@
 //! back, `history` writes Parquet. Only `app` knows all of them; see ARCHITECTURE.md for the permitted edges.
 
 pub mod admin;
+pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod edge;
+pub mod engine;
+pub mod gateway;
+pub mod history;
+pub mod hub;
 pub mod log;
 pub mod policy;
+pub mod pump;
+pub mod replay;
 pub mod telemetry;
+pub mod upstream;
+pub mod wrap;

@@ -1,3 +1,25 @@
 //! The `undercurrent` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use undercurrent::app;
+use undercurrent::cli::{Cli, Command};
+use undercurrent::telemetry::init_tracing;
+
+fn main() -> ExitCode {
+    let Cli { command, log_level, log_format } = Cli::parse();
+    let result = init_tracing(&log_level, log_format).map_err(anyhow::Error::from).and_then(|()| match command {
+        Command::Serve(args) => app::serve(&args),
+        Command::Wrap(args) => app::wrap(&args),
+        Command::Replay(args) => app::replay(&args),
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            // What the process has to say when nothing else of it works.
+            eprintln!("undercurrent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,4 +3,10 @@
 //!
 //! Not here: I/O, clocks, randomness, iteration over hash maps that could reach a result. Same log, same model.
 
+pub mod assess;
 pub mod facts;
+pub mod graph;
+pub mod model;
+pub mod session;
+pub mod sessions;
+pub mod teach;

@@ -72,7 +72,11 @@ mod tests {
     fn hashes_are_kept_in_files_and_must_never_change() {
         assert_eq!(stable_hash(&[b"session"]), stable_hash(&[b"session"]));
         assert_ne!(stable_hash(&[b"ab", b"c"]), stable_hash(&[b"a", b"bc"]));
-        insta::assert_debug_snapshot!([stable_hash(&[]), stable_hash(&[b""]), stable_hash(&[b"banking", b"send_money"])]);
+        insta::assert_debug_snapshot!([
+            stable_hash(&[]),
+            stable_hash(&[b""]),
+            stable_hash(&[b"banking", b"send_money"])
+        ]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl CallOutcome {
 }
 
 /// One `tools/call` request and what became of it; stands at the record that settled it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CallRow {
     pub source: Source,
     pub tenant: String,
@@ -71,8 +71,31 @@ pub struct CallRow {
     pub verdict: Option<v1::Verdict>,
 }
 
+/// Why a part of a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum EndReason {
+    /// It said so: DELETE, end of input, an `end` line.
+    Closed,
+    /// The watermark passed its last message by the idle time and the lateness.
+    Idle,
+    /// The replay that it was part of ended.
+    ReplayEnd,
+}
+
+impl EndReason {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::ReplayEnd => "replay_end",
+        }
+    }
+}
+
 /// One part of a session, scored before it taught.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SessionRow {
     pub source: Source,
     pub tenant: String,
@@ -83,8 +106,7 @@ pub struct SessionRow {
     pub started_at: Micros,
     /// Time of its last message.
     pub ended_at: Micros,
-    /// `delete`, `idle` or `replay_end`.
-    pub end_reason: &'static str,
+    pub end_reason: EndReason,
     pub messages: u64,
     pub calls: u64,
     pub errors: u64,

@@ -51,6 +51,15 @@ pub struct HostRules {
 }
 
 impl HostRules {
+    /// Rules of these hosts and origins, besides loopback; `None` where one of them is not one.
+    #[must_use]
+    pub fn parse(hosts: &[&str], origins: &[&str]) -> Option<Self> {
+        let mut rules = Self::default();
+        hosts.iter().try_for_each(|host| rules.add_host(host))?;
+        origins.iter().try_for_each(|origin| rules.add_origin(origin))?;
+        Some(rules)
+    }
+
     /// `None` where an entry is not `HOST` or `HOST:PORT`.
     pub(super) fn add_host(&mut self, text: &str) -> Option<()> {
         self.hosts.push(Authority::parse(text)?);

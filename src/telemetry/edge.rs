@@ -29,7 +29,7 @@ pub struct EdgeMetrics {
 }
 
 impl EdgeMetrics {
-    pub(super) fn register(registry: &Registry) -> Result<Self> {
+    pub fn register(registry: &Registry) -> Result<Self> {
         let decisions = register::counter_by(registry, names::DECISIONS, "verdict")?;
         let events = register::counter_by(registry, names::EVENTS, "kind")?;
         let verdict = |name: &str| decisions.with_label_values(&[name]);

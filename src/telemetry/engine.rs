@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 
+use undercurrent_dataflows::sessions::Counters;
+
 use super::{Age, names, register};
 
 #[derive(Debug)]
@@ -48,6 +50,20 @@ impl EngineMetrics {
             events_duplicate: counter(names::EVENTS_DUPLICATE)?,
             records_corrupt: counter(names::RECORDS_CORRUPT)?,
         })
+    }
+
+    /// What one tick counted.
+    pub fn counted(&self, counters: &Counters, open_sessions: usize) {
+        self.sessions_open.set(open_sessions as i64);
+        self.sessions_scored.inc_by(counters.scored);
+        self.sessions_flagged.inc_by(counters.flagged);
+        self.sessions_taught.inc_by(counters.taught);
+        self.sessions_quarantined.inc_by(counters.quarantined);
+        self.calls.inc_by(counters.calls);
+        self.calls_unanswered.inc_by(counters.unanswered);
+        self.events_late.inc_by(counters.late);
+        self.events_duplicate.inc_by(counters.duplicates);
+        self.records_corrupt.inc_by(counters.corrupt);
     }
 
     /// A model went live.

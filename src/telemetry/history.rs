@@ -29,9 +29,11 @@ impl HistoryMetrics {
         })
     }
 
-    /// Rows were written to a table.
-    pub fn rows_written(&self, table: &'static str, rows: u64) {
-        self.rows.with_label_values(&[table]).inc_by(rows);
+    /// Rows of one tick were handed to the writer, by table.
+    pub fn handed(&self, rows: &[(&'static str, usize)]) {
+        for (table, rows) in rows {
+            self.rows.with_label_values(&[table]).inc_by(*rows as u64);
+        }
     }
 
     /// All rows up to this tick are visible.

@@ -11,10 +11,10 @@ pub struct LogMetrics {
     pub events_dropped: IntCounter,
     /// Started with the oldest event that is not durable; clear while none waits.
     pub durable_lag: Age,
-    pub commits: IntCounter,
-    pub commit_errors: IntCounter,
+    commits: IntCounter,
+    commit_errors: IntCounter,
     /// Seconds.
-    pub commit_duration: Histogram,
+    commit_duration: Histogram,
 }
 
 impl LogMetrics {
@@ -28,5 +28,16 @@ impl LogMetrics {
             commit_errors: register::counter(registry, names::LOG_COMMIT_ERRORS)?,
             commit_duration: register::histogram(registry, names::LOG_COMMIT_DURATION, &register::WORK_BUCKETS)?,
         })
+    }
+
+    /// A group commit took this long.
+    pub fn committed(&self, took: std::time::Duration, succeeded: bool) {
+        (if succeeded { &self.commits } else { &self.commit_errors }).inc();
+        self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// A commit has ended; `more`: the next one's events wait already.
+    pub fn waiting(&self, more: bool) {
+        if more { self.durable_lag.start() } else { self.durable_lag.clear() }
     }
 }

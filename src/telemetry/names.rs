@@ -57,7 +57,7 @@ pub const RECORDS_CORRUPT: Name =
     Name("undercurrent_records_corrupt_total", "Records of the log that could not be decoded.");
 
 pub const HISTORY_QUEUE_TICKS: Name = Name("undercurrent_history_queue_ticks", "Ticks that wait to be written.");
-pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows written, by table.");
+pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows handed to the writer, by table.");
 pub const HISTORY_ROLLS: Name = Name("undercurrent_history_rolls_total", "Files closed and made visible.");
 pub const HISTORY_ERRORS: Name = Name("undercurrent_history_errors_total", "Writes that failed.");
 pub const HISTORY_COVERED_TICK: Name =

@@ -1,0 +1,270 @@
+//! Provenance: which result of this session last held a value.
+//!
+//! The index holds the session's recent results as one ring of word digests, chained by equal digests as in an LZ77
+//! match finder. A value's source is the newest place where its words stand in a row, so values of any length are
+//! found after re-formatting, and a word costs 8 bytes (and up to 4 of the chains' heads): no text is kept.
+//!
+//! A match must mean something: a value of fewer than [`LETTERS_MIN`] letters and digits (`me`, `10`) counts only where
+//! it stands alone as a unit (`id: '10'`), and of a longer text that is not found as a whole, only parts that
+//! identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
+//! The digests are 30 bits under the session's seed and never leave it: a false match takes one in 65,000 look-ups.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    mix::mix_caseless,
+    words::{self, Sink},
+};
+
+/// Values with fewer letters and digits must match as a unit.
+const LETTERS_MIN: usize = 3;
+/// Words of a value that are compared; a longer value is known by how it begins.
+const VALUE_WORDS_MAX: usize = 64;
+/// Identifying parts of one text that are looked up.
+const PARTS_MAX: usize = 32;
+/// Places of one word that are compared, newest first.
+const PLACES_MAX: usize = 128;
+/// Words that a new index has room for; it doubles up to its limit.
+const CAPACITY_MIN: usize = 256;
+
+const OPENS: u32 = 1 << 31;
+const CLOSES: u32 = 1 << 30;
+const DIGEST: u32 = CLOSES - 1;
+/// Stands between texts; no word has this digest.
+const BORDER: u32 = 0;
+
+#[derive(Debug)]
+pub(super) struct Provenance {
+    seed: u64,
+    capacity_max: usize,
+    /// Ring: the word at position `p` is in slot `p % capacity`.
+    words: Vec<u32>,
+    /// By slot: position + 1 of the word before it in its chain; 0 = none.
+    earlier: Vec<u32>,
+    /// By low digest bits: position + 1 of the newest word of the chain.
+    newest: Vec<u32>,
+    /// Position of the next word.
+    next: u32,
+    /// Where each result begins, oldest first, and whose it is.
+    results: VecDeque<(u32, Arc<str>)>,
+    /// Words of the value in question.
+    value: Value,
+}
+
+#[derive(Debug, Default)]
+struct Value {
+    seed: u64,
+    words: Vec<u32>,
+    letters: usize,
+    /// Index and length of the longest word: the rarest, by which places are found.
+    anchor: (usize, usize),
+}
+
+impl Provenance {
+    /// An index of at most `words_max` words (rounded up to a power of two).
+    pub(super) fn new(words_max: usize, seed: u64) -> Self {
+        Self {
+            seed,
+            capacity_max: words_max.clamp(1, 1 << 24).next_power_of_two(),
+            words: Vec::new(),
+            earlier: Vec::new(),
+            newest: Vec::new(),
+            next: 0,
+            results: VecDeque::new(),
+            value: Value { seed, ..Value::default() },
+        }
+    }
+
+    /// What is added from here on is a result of `tool`.
+    pub(super) fn begin(&mut self, tool: &Arc<str>) {
+        // Positions never wrap: after four billion words a session starts afresh.
+        if self.next > u32::MAX / 2 {
+            self.forget();
+        }
+        let oldest = self.oldest();
+        while self.results.get(1).is_some_and(|(start, _)| *start <= oldest) {
+            self.results.pop_front();
+        }
+        self.results.push_back((self.next, Arc::clone(tool)));
+    }
+
+    /// Adds one text of the current result; how many words it had.
+    pub(super) fn add(&mut self, text: &str) -> u32 {
+        let start = self.next;
+        words::split(text, self);
+        let added = self.next - start;
+        if added > 0 {
+            self.push(BORDER);
+        }
+        added
+    }
+
+    /// The tool whose result last held this value or, for a longer text, its strongest identifying part.
+    pub(super) fn source(&mut self, value: &str) -> Option<&Arc<str>> {
+        if self.next == 0 {
+            return None;
+        }
+        self.value.set(value);
+        let mut place = self.find();
+        if place.is_none() && self.value.words.len() > 1 {
+            let mut strongest = 0;
+            for part in identifying_parts(value).take(PARTS_MAX) {
+                self.value.set(part);
+                if self.value.letters > strongest
+                    && let Some(found) = self.find()
+                {
+                    strongest = self.value.letters;
+                    place = Some(found);
+                }
+            }
+        }
+        let result = self.results.partition_point(|(start, _)| *start <= place.unwrap_or_default());
+        place.and_then(|_| self.results.get(result.checked_sub(1)?)).map(|(_, tool)| tool)
+    }
+
+    /// Whether any result held this value.
+    pub(super) fn holds(&mut self, value: &str) -> bool {
+        self.value.set(value);
+        self.next > 0 && self.find().is_some()
+    }
+
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.capacity_max, self.seed);
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        let words = self.words.capacity() + self.earlier.capacity() + self.newest.capacity() + self.value.words.capacity();
+        let names: usize = self.results.iter().map(|(_, tool)| tool.len()).sum();
+        words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>() + names
+    }
+
+    fn oldest(&self) -> u32 {
+        self.next.saturating_sub(u32::try_from(self.words.len()).unwrap_or(u32::MAX))
+    }
+
+    fn slot(&self, position: u32) -> usize {
+        position as usize & (self.words.len() - 1)
+    }
+
+    fn push(&mut self, word: u32) {
+        if self.next as usize >= self.words.len() && self.words.len() < self.capacity_max {
+            self.grow();
+        }
+        let slot = self.slot(self.next);
+        self.words[slot] = word;
+        if word & DIGEST != BORDER {
+            let chain = (word & DIGEST) as usize & (self.newest.len() - 1);
+            self.earlier[slot] = self.newest[chain];
+            self.newest[chain] = self.next + 1;
+        }
+        self.next += 1;
+    }
+
+    /// Doubles the ring. It is not full yet, so positions are slots, and the chains are threaded anew.
+    fn grow(&mut self) {
+        let capacity = (self.words.len() * 2).max(CAPACITY_MIN).min(self.capacity_max);
+        let mut words = std::mem::take(&mut self.words);
+        let held = words.len();
+        words.resize(capacity, BORDER);
+        self.earlier = vec![0; capacity];
+        self.newest = vec![0; capacity];
+        for (position, word) in (1_u32..).zip(&words[..held]) {
+            if word & DIGEST != BORDER {
+                let chain = (word & DIGEST) as usize & (capacity - 1);
+                self.earlier[position as usize - 1] = self.newest[chain];
+                self.newest[chain] = position;
+            }
+        }
+        self.words = words;
+    }
+
+    /// The newest place of `self.value`.
+    fn find(&self) -> Option<u32> {
+        let value = &self.value;
+        let (anchor, _) = value.anchor;
+        let digest = value.words.get(anchor)? & DIGEST;
+        let before = u32::try_from(anchor).ok()?;
+        let whole = value.letters < LETTERS_MIN;
+        let oldest = self.oldest();
+        let mut next = self.newest[digest as usize & (self.newest.len() - 1)];
+        let mut limit = u32::MAX;
+        for _ in 0..PLACES_MAX {
+            // A slot that was used again may point forward: chains only lead to older words.
+            let place = next.checked_sub(1).filter(|place| (oldest..limit).contains(place))?;
+            limit = place;
+            if self.words[self.slot(place)] & DIGEST == digest
+                && let Some(start) = place.checked_sub(before).filter(|start| *start >= oldest)
+                && self.stands_at(start, whole)
+            {
+                return Some(start);
+            }
+            next = self.earlier[self.slot(place)];
+        }
+        None
+    }
+
+    fn stands_at(&self, start: u32, whole: bool) -> bool {
+        let held = |position: u32| (position < self.next).then(|| self.words[self.slot(position)]);
+        let same = (start..).zip(&self.value.words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
+        let last = start + u32::try_from(self.value.words.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        same && (!whole || (held(start).unwrap_or_default() & OPENS != 0 && held(last).unwrap_or_default() & CLOSES != 0))
+    }
+}
+
+impl Sink for Provenance {
+    fn word(&mut self, word: &[u8], opens: bool) {
+        self.push(digest(word, self.seed) | if opens { OPENS } else { 0 });
+    }
+
+    fn close(&mut self) {
+        if self.next > 0 {
+            let slot = self.slot(self.next - 1);
+            self.words[slot] |= if self.words[slot] & DIGEST == BORDER { 0 } else { CLOSES };
+        }
+    }
+}
+
+impl Value {
+    fn set(&mut self, text: &str) {
+        self.words.clear();
+        self.letters = 0;
+        self.anchor = (0, 0);
+        words::split(text, self);
+    }
+}
+
+impl Sink for Value {
+    fn word(&mut self, word: &[u8], _opens: bool) {
+        if self.words.len() == VALUE_WORDS_MAX {
+            return;
+        }
+        if word.len() > self.anchor.1 {
+            self.anchor = (self.words.len(), word.len());
+        }
+        self.letters += word.len();
+        self.words.push(digest(word, self.seed));
+    }
+
+    fn close(&mut self) {}
+}
+
+/// The parts of a text, split at white space, that name one thing: with an inner `@`, `.`, `/`, `_` or `:`, with
+/// letters and digits mixed, or with four digits or more.
+fn identifying_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| character.is_whitespace() || matches!(character, ',' | ';' | '"' | '<' | '>' | '(' | ')' | '|'))
+        .map(|part| part.trim_matches(|character: char| !character.is_alphanumeric()))
+        .filter(|part| identifies(part))
+}
+
+fn identifies(part: &str) -> bool {
+    let count = |wanted: fn(&u8) -> bool| part.bytes().filter(|byte| wanted(byte)).count();
+    let digits = count(u8::is_ascii_digit);
+    let letters = count(u8::is_ascii_alphabetic);
+    let joints = count(|byte| matches!(byte, b'@' | b'.' | b'/' | b'_' | b':'));
+    digits >= 4 || (letters + digits >= 5 && (joints > 0 || (letters > 0 && digits > 0)))
+}
+
+/// 30 bits, never 0, of a word in any case.
+fn digest(word: &[u8], seed: u64) -> u32 {
+    ((mix_caseless(word, seed) >> 34) as u32).max(1)
+}

@@ -1,0 +1,143 @@
+//! Stages 1, 2 and 5 of the dataflow: decode, drop duplicates, pair, follow sessions, score and teach. Plain timely:
+//! each record is read once and forgotten, so differential would only add cost.
+
+use std::sync::Arc;
+
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::{AsCollection, VecCollection};
+use prost::Message as _;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use undercurrent_schemas::ids::{Micros, Offset, Partition};
+use undercurrent_schemas::log::{CommittedTick, LogBatch};
+use undercurrent_schemas::rows::{CallRow, SessionRow};
+use undercurrent_schemas::v1;
+
+use super::GraphSettings;
+use super::dedupe::Seen;
+use crate::model::{Entry, Model, ModelSlot};
+use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
+
+/// What one worker's sessions gave in one tick.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Rows {
+    pub(super) watermark: Micros,
+    pub(super) calls: Vec<CallRow>,
+    pub(super) sessions: Vec<SessionRow>,
+    pub(super) names: Vec<(u64, String)>,
+    pub(super) counters: Counters,
+    pub(super) open_sessions: usize,
+}
+
+/// The calls that were settled in one tick, and how far time has come.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub(super) watermark: Micros,
+    pub(super) measures: Vec<Measure>,
+}
+
+pub(super) struct Sessions<'scope> {
+    pub(super) rows: StreamVec<'scope, u64, Rows>,
+    pub(super) measures: StreamVec<'scope, u64, Measured>,
+    pub(super) sums: StreamVec<'scope, u64, (Entry, u64, isize)>,
+}
+
+/// The sessions of this worker's partitions.
+pub(super) fn sessions<'scope>(
+    ticks: StreamVec<'scope, u64, Arc<CommittedTick>>,
+    settings: &GraphSettings,
+    slot: ModelSlot,
+) -> Sessions<'scope> {
+    let scope = ticks.scope();
+    let (worker, workers) = (scope.index() as u32, scope.peers() as u32);
+    let mut mine: Vec<_> = (0..settings.partitions)
+        .filter(|partition| partition % workers == worker)
+        .map(|partition| PartitionState::new(Partition(partition), settings))
+        .collect();
+
+    let mut builder = OperatorBuilder::new("Sessions".to_owned(), scope);
+    let mut input = builder.new_input(ticks, Pipeline);
+    let (rows, rows_stream) = builder.new_output();
+    let (measures, measures_stream) = builder.new_output();
+    let (sums, sums_stream) = builder.new_output();
+    let (mut rows, mut measures, mut sums) =
+        (OutputBuilder::from(rows), OutputBuilder::from(measures), OutputBuilder::from(sums));
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            let (mut rows, mut measures, mut sums) = (rows.activate(), measures.activate(), sums.activate());
+            input.for_each_stamp(|capability, data| {
+                for tick in data.flat_map(|batch: &mut Vec<Arc<CommittedTick>>| batch.drain(..)) {
+                    let (of_tick, outbox) = one_tick(&mut mine, &tick, slot.load().as_deref());
+                    rows.session(&capability).give(of_tick);
+                    let watermark = tick.watermark;
+                    measures.session(&capability).give(Measured { watermark, measures: outbox.measures });
+                    let updates = combined(outbox.sums).map(|(entry, diff)| (entry, tick.tick.0, diff));
+                    sums.session(&capability).give_iterator(updates);
+                }
+            });
+        }
+    });
+    Sessions { rows: rows_stream, measures: measures_stream, sums: sums_stream }
+}
+
+/// The model's sums as differential keeps them: every entry with its total.
+pub(super) fn model_sums<'scope>(
+    changes: StreamVec<'scope, u64, (Entry, u64, isize)>,
+) -> VecCollection<'scope, u64, (Entry, isize)> {
+    changes.as_collection().count()
+}
+
+/// The local combiner: one change for each entry and tick.
+fn combined(sums: Vec<(Entry, i64)>) -> impl Iterator<Item = (Entry, isize)> {
+    let mut sums: Vec<_> = sums.into_iter().map(|(entry, diff)| (entry, diff as isize)).collect();
+    consolidate(&mut sums);
+    sums.into_iter()
+}
+
+/// One partition's state.
+struct PartitionState {
+    sessions: PartitionSessions,
+    seen: Seen,
+}
+
+impl PartitionState {
+    fn new(partition: Partition, settings: &GraphSettings) -> Self {
+        Self { sessions: PartitionSessions::new(partition, settings.sessions), seen: Seen::default() }
+    }
+
+    fn records(&mut self, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {
+        for (offset, record) in (batch.first_offset.0..).zip(&batch.records) {
+            match v1::Event::decode(record.as_slice()) {
+                Ok(event) if self.seen.is_new(event.id.as_ref()) => {
+                    self.sessions.event(Offset(offset), &event, model, out);
+                }
+                Ok(_) => out.counters.duplicates += 1,
+                Err(_) => out.counters.corrupt += 1,
+            }
+        }
+    }
+}
+
+fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Model>) -> (Rows, Outbox) {
+    let mut out = Outbox::default();
+    let mut open_sessions = 0;
+    for state in mine {
+        let batch = tick.batches.iter().find(|batch| batch.partition == state.sessions.partition());
+        if let Some(batch) = batch {
+            state.records(batch, model, &mut out);
+        }
+        state.sessions.advance(tick.watermark, model, &mut out);
+        open_sessions += state.sessions.open_sessions();
+    }
+    let rows = Rows {
+        watermark: tick.watermark,
+        calls: std::mem::take(&mut out.calls),
+        sessions: std::mem::take(&mut out.sessions),
+        names: std::mem::take(&mut out.names),
+        counters: out.counters,
+        open_sessions,
+    };
+    (rows, out)
+}

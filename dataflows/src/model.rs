@@ -1,0 +1,177 @@
+//! The model: what was learned, as sums, and what follows from them.
+//!
+//! Upstream: the differential collection of sums, whose changes `apply` takes. Downstream: `assess`.
+//! Invariant: two models that were given the same totals, in any order and batching, answer every question alike.
+
+mod bins;
+mod entry;
+mod histogram;
+mod publish;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use undercurrent_schemas::ids::ModelVersion;
+
+pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin};
+pub use entry::{Entry, GLOBAL, NONE, Part, name_hash, name_text};
+pub use histogram::Tail;
+pub use publish::{Follower, ModelSlot, Publisher};
+
+use histogram::Histograms;
+
+use crate::assess::{CALL_TERMS, SESSION_TERMS};
+
+/// Looked up, never iterated: iteration order must not reach a result.
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// An immutable, versioned model. Readers share it; only its publisher makes the next.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    version: ModelVersion,
+    sums: Map<Entry, u64>,
+    names: Map<u64, Arc<str>>,
+    marginals: Map<(Part, u64), Marginal>,
+    distinct_values: Map<(u64, u64), u64>,
+    histograms: Map<(Part, u64), Histograms>,
+}
+
+/// What a part of a scope adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marginal {
+    pub(crate) total: u64,
+    pub(crate) distinct: u64,
+}
+
+impl Marginal {
+    fn change(&mut self, before: u64, after: u64) {
+        self.total = self.total + after - before;
+        self.distinct = self.distinct + u64::from(after > 0) - u64::from(before > 0);
+    }
+}
+
+/// What changed since the model before: new totals (0 = gone), new names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelChange {
+    pub version: ModelVersion,
+    /// Sorted by entry.
+    pub totals: Vec<(Entry, u64)>,
+    /// Sorted by hash.
+    pub names: Vec<(u64, Arc<str>)>,
+}
+
+impl ModelChange {
+    /// Nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.totals.is_empty() && self.names.is_empty()
+    }
+}
+
+impl Model {
+    /// The tick whose results this model holds.
+    #[must_use]
+    pub fn version(&self) -> ModelVersion {
+        self.version
+    }
+
+    /// An entry's count.
+    #[must_use]
+    pub fn count(&self, part: Part, scope: u64, key: u64, bin: u32) -> u64 {
+        self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
+    }
+
+    /// The text of a name hash.
+    #[must_use]
+    pub fn name(&self, hash: u64) -> Option<&Arc<str>> {
+        self.names.get(&hash)
+    }
+
+    /// A session has taught this scope, or the back-off.
+    #[must_use]
+    pub fn is_live(&self, scope: u64) -> bool {
+        self.count(Part::Sessions, scope, 0, 0) > 0 || self.marginal(Part::Sessions, GLOBAL).total > 0
+    }
+
+    /// Entries with a count, sorted: the whole model as one change on nothing.
+    #[must_use]
+    pub fn as_change(&self) -> ModelChange {
+        let mut totals: Vec<_> = self.sums.iter().map(|(entry, total)| (*entry, *total)).collect();
+        totals.sort_unstable();
+        let mut names: Vec<_> = self.names.iter().map(|(hash, name)| (*hash, Arc::clone(name))).collect();
+        names.sort_unstable();
+        ModelChange { version: self.version, totals, names }
+    }
+
+    pub(crate) fn marginal(&self, part: Part, scope: u64) -> Marginal {
+        self.marginals.get(&(part, scope)).copied().unwrap_or_default()
+    }
+
+    /// Values seen at a parameter that differ from each other.
+    pub(crate) fn distinct_values(&self, scope: u64, parameter: u64) -> u64 {
+        self.distinct_values.get(&(scope, parameter)).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn tail(&self, part: Part, scope: u64, term: usize, bin: u32) -> Tail {
+        self.histograms.get(&(part, scope)).map_or_else(Tail::default, |histograms| histograms.tail(term, bin))
+    }
+
+    /// Takes the totals of a change. Versions only grow.
+    pub fn apply(&mut self, change: &ModelChange) {
+        assert!(change.version >= self.version, "a model's version only grows");
+        self.version = change.version;
+        for (hash, name) in &change.names {
+            self.names.insert(*hash, Arc::clone(name));
+        }
+        for (entry, total) in &change.totals {
+            self.set(*entry, *total);
+        }
+    }
+
+    fn marginal_mut(&mut self, part: Part, scope: u64) -> &mut Marginal {
+        self.marginals.entry((part, scope)).or_default()
+    }
+
+    fn set(&mut self, entry: Entry, total: u64) {
+        let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
+        match entry.part {
+            Part::Tool => self.marginal_mut(Part::Tool, entry.scope).change(before, total),
+            Part::Sessions => self.marginal_mut(Part::Sessions, GLOBAL).change(before, total),
+            Part::Value => {
+                let distinct = self.distinct_values.entry((entry.scope, entry.key)).or_default();
+                *distinct = *distinct + u64::from(total > 0) - u64::from(before > 0);
+            }
+            Part::CallTerm | Part::SessionTerm | Part::CallScore | Part::SessionScore => {
+                let (terms, bins) = match entry.part {
+                    Part::CallTerm => (CALL_TERMS.len(), TERM_BINS),
+                    Part::SessionTerm => (SESSION_TERMS.len(), TERM_BINS),
+                    _ => (1, SCORE_BINS),
+                };
+                for scope in [entry.scope, GLOBAL] {
+                    self.histograms.entry((entry.part, scope)).or_insert_with(|| Histograms::new(terms, bins)).change(
+                        entry.key as usize,
+                        entry.bin,
+                        before,
+                        total,
+                    );
+                }
+            }
+            Part::Shape
+            | Part::Departures
+            | Part::Transition
+            | Part::Parameter
+            | Part::Flow
+            | Part::RequestBytes
+            | Part::ResponseBytes
+            | Part::Latency
+            | Part::Outcome => {}
+        }
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_change() == other.as_change()
+    }
+}

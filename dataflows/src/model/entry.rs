@@ -1,0 +1,125 @@
+//! What a model is made of: integer counts, each under a part, a scope, a key and a bin.
+
+use undercurrent_schemas::ids::stable_hash;
+
+/// A kind of count. The numbers are written to files and to the wire: never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[repr(u8)]
+pub enum Part {
+    /// Sessions that taught the scope.
+    Sessions = 1,
+    /// Calls of a tool.
+    Tool = 2,
+    /// Calls after a tool (or after the start of the session), whatever came next.
+    Departures = 3,
+    /// Calls of a tool right after another.
+    Transition = 4,
+    /// Arguments seen at a tool's key path.
+    Parameter = 5,
+    /// Of those, by the tool whose earlier result held the value (or none).
+    Flow = 6,
+    /// Of those, by the value; the bin is 16 bits of its digest, so that a parameter's values take a bounded place.
+    Value = 7,
+    /// Calls of a tool with arguments of one shape.
+    Shape = 8,
+    /// Histogram of a call term's values; the bin is the value's.
+    CallTerm = 9,
+    /// Histogram of a session term's values.
+    SessionTerm = 10,
+    /// Histogram of the scores of calls: every scored call, taught or not.
+    CallScore = 11,
+    /// Histogram of the scores of sessions: every scored session, taught or not.
+    SessionScore = 12,
+    /// Histogram of a tool's request sizes, bytes.
+    RequestBytes = 13,
+    /// Histogram of a tool's response sizes, bytes.
+    ResponseBytes = 14,
+    /// Histogram of a tool's latencies, microseconds.
+    Latency = 15,
+    /// Calls of a tool by outcome; the bin is the outcome.
+    Outcome = 16,
+}
+
+impl Part {
+    /// Every part, in the order of their numbers.
+    pub const ALL: [Self; 16] = [
+        Self::Sessions,
+        Self::Tool,
+        Self::Departures,
+        Self::Transition,
+        Self::Parameter,
+        Self::Flow,
+        Self::Value,
+        Self::Shape,
+        Self::CallTerm,
+        Self::SessionTerm,
+        Self::CallScore,
+        Self::SessionScore,
+        Self::RequestBytes,
+        Self::ResponseBytes,
+        Self::Latency,
+        Self::Outcome,
+    ];
+
+    /// The part of this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| *part as u32 == number)
+    }
+
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Tool => "tool",
+            Self::Departures => "departures",
+            Self::Transition => "transition",
+            Self::Parameter => "parameter",
+            Self::Flow => "flow",
+            Self::Value => "value",
+            Self::Shape => "shape",
+            Self::CallTerm => "call_term",
+            Self::SessionTerm => "session_term",
+            Self::CallScore => "call_score",
+            Self::SessionScore => "session_score",
+            Self::RequestBytes => "request_bytes",
+            Self::ResponseBytes => "response_bytes",
+            Self::Latency => "latency",
+            Self::Outcome => "outcome",
+        }
+    }
+}
+
+/// One count of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    pub part: Part,
+    /// Name hash of the server.
+    pub scope: u64,
+    pub key: u64,
+    pub bin: u32,
+}
+
+/// The scope of all servers together, which young servers lean on. Derived from theirs: no entry has it.
+pub const GLOBAL: u64 = 0;
+
+/// The name that stands for "no tool": before a session's first call, or of a value that no result held.
+pub const NONE: &str = "";
+
+/// The hash under which a name, or a tuple of names, is a key; its text is in the dictionary.
+#[must_use]
+pub fn name_hash(parts: &[&str]) -> u64 {
+    match parts {
+        [one] => stable_hash(&[one.as_bytes()]),
+        [one, two] => stable_hash(&[one.as_bytes(), two.as_bytes()]),
+        [one, two, three] => stable_hash(&[one.as_bytes(), two.as_bytes(), three.as_bytes()]),
+        many => stable_hash(&many.iter().map(|part| part.as_bytes()).collect::<Vec<_>>()),
+    }
+}
+
+/// The text of a name or tuple of names in the dictionary and in history.
+#[must_use]
+pub fn name_text(parts: &[&str]) -> String {
+    parts.join(" \u{203a} ")
+}

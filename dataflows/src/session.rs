@@ -1,0 +1,116 @@
+//! A call and a session as learning sees them: names as hashes, values as digests, no text.
+//!
+//! Upstream: the facts of `v1::Message`. Downstream: `assess` (what is unusual), `teach` (what is learned).
+
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::CallOutcome;
+use undercurrent_schemas::v1;
+
+use crate::model::{NONE, name_hash};
+
+/// One argument of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct LeafFact {
+    /// Name hash of (tool, key path).
+    pub parameter: u64,
+    /// Name hash of the tool whose earlier result held the value; [`NONE`]'s where none did.
+    pub source: u64,
+    /// Keyed digest of the value.
+    pub value: u64,
+    /// The value is a URL on a host that this session had not seen.
+    pub new_host: bool,
+}
+
+impl LeafFact {
+    /// An earlier result of this session held the value.
+    #[must_use]
+    pub fn has_source(&self) -> bool {
+        self.source != none()
+    }
+
+    /// The bin of the value among its parameter's values.
+    #[must_use]
+    pub const fn value_bin(&self) -> u32 {
+        (self.value >> 48) as u32
+    }
+}
+
+/// The name hash of "no tool".
+#[must_use]
+pub fn none() -> u64 {
+    static NONE_HASH: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| name_hash(&[NONE]));
+    *NONE_HASH
+}
+
+/// One `tools/call` before its answer: what the request path knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct CallFact {
+    pub ts: Micros,
+    /// Tells calls of one microsecond apart: their order in the log.
+    pub order: u64,
+    pub tool: u64,
+    pub shape: u64,
+    pub arguments_bytes: u64,
+    pub largest_result_bytes: u64,
+    pub repeats: u32,
+    pub leaves: Box<[LeafFact]>,
+}
+
+/// How a call ended, as far as learning cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Answer {
+    pub outcome: CallOutcome,
+    pub latency_us: Option<i64>,
+    pub response_bytes: u64,
+}
+
+/// The calls of one part of a session, in order of (time, order).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFact {
+    pub calls: Vec<(CallFact, Answer)>,
+}
+
+impl CallFact {
+    /// The facts of a `tools/call` request; `None` of any other message. `name` is told each hash and its text.
+    pub fn of(message: &v1::Message, ts: Micros, order: u64, mut name: impl FnMut(u64, &[&str])) -> Option<Self> {
+        let call = message.call.as_ref()?;
+        let tool = name_hash(&[&message.target]);
+        name(tool, &[&message.target]);
+        let leaves = call
+            .leaves
+            .iter()
+            .map(|leaf| {
+                let parameter = name_hash(&[&message.target, &leaf.path]);
+                name(parameter, &[&message.target, &leaf.path]);
+                let source = name_hash(&[&leaf.source]);
+                name(source, &[&leaf.source]);
+                let new_host = leaf.host != 0 && !leaf.host_known;
+                LeafFact { parameter, source, value: leaf.value, new_host }
+            })
+            .collect();
+        Some(Self {
+            ts,
+            order,
+            tool,
+            shape: call.shape,
+            arguments_bytes: call.arguments_bytes,
+            largest_result_bytes: call.largest_result_bytes,
+            repeats: call.repeats,
+            leaves,
+        })
+    }
+}
+
+impl SessionFact {
+    /// Inserts a call at its place in time.
+    pub fn insert(&mut self, call: CallFact, answer: Answer) {
+        let at = self.calls.partition_point(|(other, _)| (other.ts, other.order) <= (call.ts, call.order));
+        self.calls.insert(at, (call, answer));
+    }
+
+    /// The calls with the tool before each ([`NONE`]'s hash before the first).
+    pub fn with_previous(&self) -> impl Iterator<Item = (u64, &CallFact, &Answer)> {
+        let previous = std::iter::once(none()).chain(self.calls.iter().map(|(call, _)| call.tool));
+        previous.zip(&self.calls).map(|(previous, (call, answer))| (previous, call, answer))
+    }
+}

@@ -1,0 +1,353 @@
+//! The life of sessions in one partition: pairing of calls, parts that begin and end, scoring, teaching.
+//!
+//! A state machine without clock: time passes only through the watermark. Upstream: decoded events in the order of
+//! their offsets. Downstream: rows, measures for the windows, and changes of the model's sums, in an [`Outbox`].
+//! Invariant: every `tools/call` request leaves exactly one [`CallRow`].
+
+mod calls;
+mod close;
+mod names;
+mod outbox;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use undercurrent_schemas::ids::{Micros, Offset, Partition};
+use undercurrent_schemas::rows::EndReason;
+use undercurrent_schemas::v1::{self, event::Body};
+
+pub use names::Dictionary;
+pub use outbox::{Counters, Measure, Outbox};
+
+use calls::{Calls, Settled};
+
+use crate::model::{Entry, Model, name_hash};
+use crate::session::{CallFact, SessionFact};
+
+/// When things end, by event time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A session without messages for so long has ended.
+    pub session_idle_us: i64,
+    /// How late a message may come and still be where it belongs.
+    pub lateness_us: i64,
+    /// A call without an answer for so long is unanswered.
+    pub call_timeout_us: i64,
+    /// How long a session's id is remembered, so that what comes later is its next part.
+    pub session_memory_us: i64,
+}
+
+/// Who is flagged, and who may teach.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// Flag sessions whose p-value is at most this: the alert budget.
+    pub flag_p: f64,
+    /// Do not learn from sessions whose p-value is at most this.
+    pub learn_p: f64,
+}
+
+/// What the state machine is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub timing: Timing,
+    pub gate: Gate,
+    /// Calls of one session that wait for an answer; the oldest is settled as unanswered beyond that.
+    pub open_calls_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const SECOND: i64 = 1_000_000;
+        Self {
+            timing: Timing {
+                session_idle_us: 300 * SECOND,
+                lateness_us: 30 * SECOND,
+                call_timeout_us: 300 * SECOND,
+                session_memory_us: 3_600 * SECOND,
+            },
+            gate: Gate { flag_p: 0.01, learn_p: 0.01 },
+            open_calls_max: 1024,
+        }
+    }
+}
+
+/// All sessions of one partition.
+#[derive(Debug)]
+pub struct PartitionSessions {
+    sessions: BTreeMap<Arc<str>, Session>,
+    /// When to look at a session again: never later than something of it falls due.
+    due: BTreeSet<(Micros, Arc<str>)>,
+    watermark: Micros,
+    learning: Learning,
+}
+
+/// What a partition's sessions share.
+#[derive(Debug)]
+struct Learning {
+    partition: Partition,
+    settings: Settings,
+    dictionary: Dictionary,
+}
+
+/// Whose session it is: the same in every row.
+#[derive(Clone, Debug)]
+struct Identity {
+    id: Arc<str>,
+    tenant: Arc<str>,
+    principal: Arc<str>,
+    server: Arc<str>,
+    /// Name hash of the server.
+    scope: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    identity: Identity,
+    open: Option<Part>,
+    closed: VecDeque<ClosedPart>,
+    calls: Calls,
+    /// Number of its next part.
+    next_part: u32,
+    last_seen: Micros,
+    /// Its entry in `due`.
+    due: Micros,
+}
+
+/// The part of a session that is under way.
+#[derive(Debug)]
+struct Part {
+    number: u32,
+    started: Micros,
+    last: Micros,
+    messages: u64,
+    errors: u64,
+    fact: SessionFact,
+}
+
+/// A part that has ended and been scored; kept while late messages may still correct what it taught.
+#[derive(Debug)]
+struct ClosedPart {
+    number: u32,
+    started: Micros,
+    ended: Micros,
+    fact: SessionFact,
+    /// It taught: a correction retracts its facts and teaches them anew.
+    taught: bool,
+    keep_until: Micros,
+}
+
+impl PartitionSessions {
+    #[must_use]
+    pub fn new(partition: Partition, settings: Settings) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            due: BTreeSet::new(),
+            watermark: Micros(i64::MIN),
+            learning: Learning { partition, settings, dictionary: Dictionary::default() },
+        }
+    }
+
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        self.learning.partition
+    }
+
+    /// Sessions with an open part.
+    #[must_use]
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.values().filter(|session| session.open.is_some()).count()
+    }
+
+    /// One event, in the order of offsets, duplicates already dropped.
+    pub fn event(&mut self, offset: Offset, event: &v1::Event, model: Option<&Model>, out: &mut Outbox) {
+        let ts = Micros(event.ts_us);
+        match &event.body {
+            Some(Body::Message(message)) => self.message(offset, event, message, ts, out),
+            Some(Body::SessionEnd(_)) => self.end(&event.session_id, ts, model, out),
+            Some(Body::Gap(gap)) => {
+                out.counters.gaps += 1;
+                out.counters.gap_events += gap.events;
+            }
+            Some(Body::Heartbeat(_)) => {}
+            None => out.counters.corrupt += 1,
+        }
+    }
+
+    fn message(&mut self, offset: Offset, event: &v1::Event, message: &v1::Message, ts: Micros, out: &mut Outbox) {
+        out.counters.messages += 1;
+        if event.session_id.is_empty() {
+            return;
+        }
+        let Self { sessions, due, watermark, learning } = self;
+        let timing = learning.settings.timing;
+        out.counters.late += u64::from(ts.plus(timing.lateness_us) < *watermark);
+        if !sessions.contains_key(event.session_id.as_str()) {
+            let session = Session::new(Identity::of(event, &mut learning.dictionary, out));
+            sessions.insert(Arc::clone(&session.identity.id), session);
+        }
+        let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
+        let part = session.part_of(ts, message);
+        let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
+        let settled = match call {
+            Some(call) => session.calls.request(part, message, call, learning.settings.open_calls_max),
+            None if is_answer(message) => session.calls.response(message, ts),
+            None => None,
+        };
+        session.settle(settled, learning, out);
+        session.reschedule(&timing, due);
+    }
+
+    fn end(&mut self, session_id: &str, ts: Micros, model: Option<&Model>, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        session.close(Some(ts), EndReason::Closed, model, &mut self.learning, out);
+        session.reschedule(&self.learning.settings.timing, &mut self.due);
+    }
+
+    /// The watermark moved: whatever falls due by it ends, in order of (time, session).
+    pub fn advance(&mut self, watermark: Micros, model: Option<&Model>, out: &mut Outbox) {
+        if watermark <= self.watermark {
+            return;
+        }
+        self.watermark = watermark;
+        let Self { sessions, due, learning, .. } = self;
+        let timing = learning.settings.timing;
+        let reason = if watermark == Micros(i64::MAX) { EndReason::ReplayEnd } else { EndReason::Idle };
+        while due.first().is_some_and(|(due, _)| *due < watermark) {
+            let Some((_, id)) = due.pop_first() else { break };
+            let Some(session) = sessions.get_mut(&id) else { continue };
+            session.due = Micros(i64::MAX);
+            let timed_out = session.calls.time_out(watermark, &timing);
+            session.settle(timed_out, learning, out);
+            if session.open.as_ref().is_some_and(|part| timing.idle_at(part.last) < watermark) {
+                session.close(None, reason, model, learning, out);
+            }
+            session.closed.retain(|part| part.keep_until >= watermark);
+            if session.is_forgettable(watermark, &timing) {
+                sessions.remove(&id);
+            } else {
+                session.reschedule(&timing, due);
+            }
+        }
+    }
+}
+
+/// A server's answer to some request of the client.
+fn is_answer(message: &v1::Message) -> bool {
+    matches!(message.kind(), v1::Kind::Result | v1::Kind::Error) && message.direction() == v1::Direction::ServerToClient
+}
+
+impl Timing {
+    /// When a session that was last heard at `last` has ended.
+    const fn idle_at(&self, last: Micros) -> Micros {
+        last.plus(self.session_idle_us.saturating_add(self.lateness_us))
+    }
+}
+
+impl Identity {
+    fn of(event: &v1::Event, dictionary: &mut Dictionary, out: &mut Outbox) -> Self {
+        let scope = name_hash(&[&event.server]);
+        dictionary.learn(scope, &[&event.server], out);
+        Self {
+            id: event.session_id.as_str().into(),
+            tenant: event.tenant.as_str().into(),
+            principal: event.principal.as_str().into(),
+            server: event.server.as_str().into(),
+            scope,
+        }
+    }
+}
+
+impl Session {
+    fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            open: None,
+            closed: VecDeque::new(),
+            calls: Calls::default(),
+            next_part: 0,
+            last_seen: Micros(i64::MIN),
+            due: Micros(i64::MAX),
+        }
+    }
+
+    /// The part that a message of this time belongs to: a closed one if it lies inside it, else the open one, which it
+    /// may begin.
+    fn part_of(&mut self, ts: Micros, message: &v1::Message) -> u32 {
+        self.last_seen = self.last_seen.max(ts);
+        let is_error = message.result.as_ref().is_some_and(|result| !result.error_type.is_empty());
+        if let Some(closed) = self.closed.iter().find(|part| part.started <= ts && ts <= part.ended) {
+            return closed.number;
+        }
+        let part = self.open.get_or_insert_with(|| {
+            let number = self.next_part;
+            self.next_part += 1;
+            Part { number, started: ts, last: ts, messages: 0, errors: 0, fact: SessionFact::default() }
+        });
+        part.started = part.started.min(ts);
+        part.last = part.last.max(ts);
+        part.messages += 1;
+        part.errors += u64::from(is_error);
+        part.number
+    }
+
+    /// Settled calls become rows and measures, and facts of the part that they belong to.
+    fn settle(&mut self, settled: impl IntoIterator<Item = Settled>, learning: &mut Learning, out: &mut Outbox) {
+        for call in settled {
+            call.report(&self.identity, learning.partition, out);
+            if let Some(closed) = self.closed.iter_mut().find(|part| part.number == call.part) {
+                closed.correct(self.identity.scope, call, &mut learning.dictionary, out);
+            } else if let Some(part) = self.open.as_mut().filter(|part| part.number == call.part) {
+                let answer = call.answer();
+                part.fact.insert(call.fact, answer);
+            }
+        }
+    }
+
+    /// Keeps `due` right: one entry for each session, at the first time that something of it falls due.
+    fn reschedule(&mut self, timing: &Timing, due: &mut BTreeSet<(Micros, Arc<str>)>) {
+        let next = [
+            self.open.as_ref().map(|part| timing.idle_at(part.last)),
+            self.calls.first_deadline(timing),
+            self.closed.front().map(|part| part.keep_until),
+            Some(self.last_seen.plus(timing.session_memory_us)),
+        ];
+        let next = next.into_iter().flatten().min().unwrap_or(Micros(i64::MAX));
+        // An entry that is early is harmless; moving it at every message would not be.
+        if next < self.due {
+            due.remove(&(self.due, Arc::clone(&self.identity.id)));
+            due.insert((next, Arc::clone(&self.identity.id)));
+            self.due = next;
+        }
+    }
+
+    fn is_forgettable(&self, watermark: Micros, timing: &Timing) -> bool {
+        self.open.is_none()
+            && self.closed.is_empty()
+            && self.calls.is_empty()
+            && self.last_seen.plus(timing.session_memory_us) < watermark
+    }
+}
+
+impl ClosedPart {
+    /// A call that was settled after its part ended: what the part taught is corrected, its score stays.
+    fn correct(&mut self, scope: u64, call: Settled, dictionary: &mut Dictionary, out: &mut Outbox) {
+        out.counters.corrections += 1;
+        let mut teach = |fact: &SessionFact, sign: i64, out: &mut Outbox| {
+            crate::teach::taught_facts(scope, fact, |entry: Entry| out.sums.push((entry, sign)));
+            dictionary.learn_pairs(fact, out);
+        };
+        if self.taught {
+            teach(&self.fact, -1, out);
+        }
+        let answer = call.answer();
+        let known =
+            self.fact.calls.iter_mut().find(|(fact, _)| (fact.ts, fact.order) == (call.fact.ts, call.fact.order));
+        match known {
+            Some((_, old)) => *old = answer,
+            None => self.fact.insert(call.fact, answer),
+        }
+        if self.taught {
+            teach(&self.fact, 1, out);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Pairing: `tools/call` requests wait here for their answers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use undercurrent_schemas::ids::{Micros, Partition};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, Source};
+use undercurrent_schemas::v1;
+
+use super::{Identity, Measure, Outbox, Timing};
+use crate::model::Part as ModelPart;
+use crate::session::{Answer, CallFact};
+use crate::teach;
+
+/// The calls of one session that are not settled yet.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// By JSON-RPC id, oldest first: honest clients reuse ids.
+    open: BTreeMap<String, VecDeque<Request>>,
+    /// Answers that came before their requests (out of order in the log).
+    early: BTreeMap<String, VecDeque<(Micros, Response)>>,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Request {
+    part: u32,
+    text: RequestText,
+    fact: CallFact,
+}
+
+/// What only the row needs.
+#[derive(Debug)]
+struct RequestText {
+    /// As JSON text.
+    jsonrpc_id: String,
+    tool: String,
+    bytes: u64,
+    verdict: Option<v1::Verdict>,
+}
+
+#[derive(Debug)]
+struct Response {
+    outcome: CallOutcome,
+    error_type: String,
+    bytes: u64,
+}
+
+/// A call whose fate is known.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) part: u32,
+    pub(super) fact: CallFact,
+    text: RequestText,
+    answered: Option<(Micros, Response)>,
+}
+
+impl Calls {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.early.is_empty()
+    }
+
+    /// A request: waits for its answer, or meets one that came early. Beyond the bound the oldest is given up.
+    pub(super) fn request(
+        &mut self,
+        part: u32,
+        message: &v1::Message,
+        fact: CallFact,
+        waiting_max: usize,
+    ) -> Option<Settled> {
+        let text = RequestText {
+            jsonrpc_id: message.jsonrpc_id.clone(),
+            tool: message.target.clone(),
+            bytes: message.size_bytes,
+            verdict: message.verdict.clone(),
+        };
+        let request = Request { part, text, fact };
+        if let Some(early) = take_first(&mut self.early, &message.jsonrpc_id) {
+            return Some(request.settle(Some(early)));
+        }
+        self.open.entry(message.jsonrpc_id.clone()).or_default().push_back(request);
+        self.waiting += 1;
+        if self.waiting > waiting_max { self.give_up_oldest() } else { None }
+    }
+
+    /// An answer: settles its request, or waits for it a while, since the log may hold them out of order.
+    pub(super) fn response(&mut self, message: &v1::Message, ts: Micros) -> Option<Settled> {
+        let response = Response::of(message);
+        if let Some(request) = take_first(&mut self.open, &message.jsonrpc_id) {
+            self.waiting -= 1;
+            return Some(request.settle(Some((ts, response))));
+        }
+        // The edge knows the method of an answer if it saw the request first; then this is no answer to a call.
+        if message.method.is_empty() || message.method == "tools/call" {
+            self.early.entry(message.jsonrpc_id.clone()).or_default().push_back((ts, response));
+        }
+        None
+    }
+
+    /// The session ended: nothing more will be answered.
+    pub(super) fn give_up_all(&mut self) -> Vec<Settled> {
+        self.waiting = 0;
+        self.early.clear();
+        let open = std::mem::take(&mut self.open);
+        in_order(open.into_values().flatten().map(|call| call.settle(None)).collect())
+    }
+
+    /// Gives up what has waited too long by this watermark.
+    pub(super) fn time_out(&mut self, watermark: Micros, timing: &Timing) -> Vec<Settled> {
+        self.early.retain(|_, waiting| {
+            waiting.retain(|(ts, _)| ts.plus(timing.lateness_us) >= watermark);
+            !waiting.is_empty()
+        });
+        let mut settled = Vec::new();
+        self.open.retain(|_, waiting| {
+            while waiting.front().is_some_and(|call| call.deadline(timing) < watermark) {
+                settled.extend(waiting.pop_front().map(|call| call.settle(None)));
+            }
+            !waiting.is_empty()
+        });
+        self.waiting -= settled.len();
+        in_order(settled)
+    }
+
+    /// When something here falls due.
+    pub(super) fn first_deadline(&self, timing: &Timing) -> Option<Micros> {
+        let open = self.open.values().flatten().map(|call| call.deadline(timing)).min();
+        let early = self.early.values().flatten().map(|(ts, _)| ts.plus(timing.lateness_us)).min();
+        open.into_iter().chain(early).min()
+    }
+
+    fn give_up_oldest(&mut self) -> Option<Settled> {
+        let (id, _) = self.open.iter().min_by_key(|(_, waiting)| waiting.front().map(Request::order))?;
+        let id = id.clone();
+        self.waiting -= 1;
+        take_first(&mut self.open, &id).map(|call| call.settle(None))
+    }
+}
+
+fn in_order(mut settled: Vec<Settled>) -> Vec<Settled> {
+    settled.sort_by_key(|call| (call.fact.ts, call.fact.order));
+    settled
+}
+
+fn take_first<T>(map: &mut BTreeMap<String, VecDeque<T>>, id: &str) -> Option<T> {
+    let waiting = map.get_mut(id)?;
+    let first = waiting.pop_front();
+    if waiting.is_empty() {
+        map.remove(id);
+    }
+    first
+}
+
+impl Request {
+    fn settle(self, answered: Option<(Micros, Response)>) -> Settled {
+        Settled { part: self.part, fact: self.fact, text: self.text, answered }
+    }
+
+    fn deadline(&self, timing: &Timing) -> Micros {
+        self.fact.ts.plus(timing.call_timeout_us)
+    }
+
+    fn order(&self) -> (Micros, u64) {
+        (self.fact.ts, self.fact.order)
+    }
+}
+
+impl Response {
+    fn of(message: &v1::Message) -> Self {
+        let facts = message.result.as_ref();
+        let outcome = match message.kind() {
+            v1::Kind::Error => CallOutcome::RpcError,
+            _ if facts.is_some_and(|facts| facts.is_error) => CallOutcome::ToolError,
+            _ => CallOutcome::Result,
+        };
+        let error_type = facts.map(|facts| facts.error_type.clone()).unwrap_or_default();
+        Self { outcome, error_type, bytes: message.size_bytes }
+    }
+}
+
+impl Settled {
+    pub(super) fn answer(&self) -> Answer {
+        match &self.answered {
+            None => Answer { outcome: CallOutcome::Unanswered, latency_us: None, response_bytes: 0 },
+            Some((ts, response)) => Answer {
+                outcome: response.outcome,
+                latency_us: Some((ts.0 - self.fact.ts.0).max(0)),
+                response_bytes: response.bytes,
+            },
+        }
+    }
+
+    /// The call as a row and as a measure, and its score in the calibration.
+    pub(super) fn report(&self, identity: &Identity, partition: Partition, out: &mut Outbox) {
+        let Answer { outcome, latency_us, response_bytes } = self.answer();
+        out.counters.calls += 1;
+        out.counters.unanswered += u64::from(outcome == CallOutcome::Unanswered);
+        if let Some(assessment) = self.text.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref()) {
+            out.sums.push((teach::calibration(ModelPart::CallScore, identity.scope, assessment.score), 1));
+        }
+        out.measures.push(Measure {
+            ts: self.fact.ts,
+            tenant: identity.tenant.clone(),
+            principal: identity.principal.clone(),
+            server: identity.server.clone(),
+            session_id: identity.id.clone(),
+            tool: self.text.tool.clone(),
+            is_error: outcome != CallOutcome::Result,
+            request_bytes: self.text.bytes,
+            response_bytes,
+            latency_us,
+        });
+        out.calls.push(CallRow {
+            source: Source { partition, ..Source::default() },
+            tenant: identity.tenant.to_string(),
+            principal: identity.principal.to_string(),
+            server: identity.server.to_string(),
+            session_id: identity.id.to_string(),
+            ts: self.fact.ts,
+            jsonrpc_id: plain_id(&self.text.jsonrpc_id),
+            tool: self.text.tool.clone(),
+            outcome,
+            error_type: self.answered.as_ref().map(|(_, response)| response.error_type.clone()).unwrap_or_default(),
+            latency_us,
+            request_bytes: self.text.bytes,
+            response_bytes,
+            verdict: self.text.verdict.clone(),
+        });
+    }
+}
+
+/// A JSON-RPC id as people write it: a string without its quotes.
+fn plain_id(json: &str) -> String {
+    serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
+}

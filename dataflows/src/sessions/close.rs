@@ -1,0 +1,104 @@
+//! The end of a part: it is scored by the model of an earlier tick, and then teaches, unless the gate holds it back.
+
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
+
+use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
+use crate::assess::{Assessment, CallTerms, SessionTerms, assess_session, call_terms, session_terms};
+use crate::model::{Model, Part as ModelPart};
+use crate::session::SessionFact;
+use crate::teach;
+
+impl Session {
+    /// Ends the open part, if there is one. `at`: when the session itself said so.
+    pub(super) fn close(
+        &mut self,
+        at: Option<Micros>,
+        end_reason: EndReason,
+        model: Option<&Model>,
+        learning: &mut Learning,
+        out: &mut Outbox,
+    ) {
+        let given_up = self.calls.give_up_all();
+        self.settle(given_up, learning, out);
+        let Some(part) = self.open.take() else { return };
+        let scope = self.identity.scope;
+        learning.dictionary.learn_pairs(&part.fact, out);
+
+        let scored = score(model, scope, &part.fact, &learning.dictionary);
+        let p_value = scored.as_ref().and_then(|scored| scored.assessment.p_value());
+        let flagged = p_value.map(|p_value| p_value <= learning.settings.gate.flag_p);
+        let has_calls = !part.fact.calls.is_empty();
+        let taught = has_calls && p_value.is_none_or(|p_value| p_value > learning.settings.gate.learn_p);
+        if taught {
+            teach::taught_facts(scope, &part.fact, |entry| out.sums.push((entry, 1)));
+        }
+        if let Some(scored) = &scored {
+            scored.count(scope, taught, out);
+        }
+        let counters = &mut out.counters;
+        counters.sessions += 1;
+        counters.scored += u64::from(flagged.is_some());
+        counters.flagged += u64::from(flagged == Some(true));
+        counters.taught += u64::from(taught);
+        counters.quarantined += u64::from(has_calls && !taught);
+
+        out.sessions.push(SessionRow {
+            source: Source { partition: learning.partition, ..Source::default() },
+            tenant: self.identity.tenant.to_string(),
+            principal: self.identity.principal.to_string(),
+            server: self.identity.server.to_string(),
+            session_id: self.identity.id.to_string(),
+            part: part.number,
+            started_at: part.started,
+            ended_at: part.last,
+            end_reason,
+            messages: part.messages,
+            calls: part.fact.calls.len() as u64,
+            errors: part.errors,
+            assessment: scored.and_then(|scored| scored.assessment.into_wire()),
+            flagged,
+            taught,
+        });
+        self.keep(part, at, taught, &learning.settings);
+    }
+
+    /// Keeps an ended part while late messages may correct it.
+    fn keep(&mut self, part: Part, at: Option<Micros>, taught: bool, settings: &Settings) {
+        let ended = at.map_or(part.last, |at| at.max(part.last));
+        let keep_until = ended.plus(settings.timing.lateness_us);
+        let Part { number, started, fact, .. } = part;
+        self.closed.push_back(ClosedPart { number, started, ended, fact, taught, keep_until });
+    }
+}
+
+struct Scored {
+    assessment: Assessment,
+    terms: SessionTerms,
+    calls: Vec<CallTerms>,
+}
+
+impl Scored {
+    /// What being scored adds to the model: the score always, the terms if the session teaches.
+    fn count(&self, scope: u64, taught: bool, out: &mut Outbox) {
+        if let Assessment::Known(known) = &self.assessment {
+            out.sums.push((teach::calibration(ModelPart::SessionScore, scope, known.score), 1));
+        }
+        if taught {
+            teach::taught_terms(scope, &self.terms, &self.calls, |entry| out.sums.push((entry, 1)));
+        }
+    }
+}
+
+/// Scores a session that made calls, if a model is live for it.
+fn score(model: Option<&Model>, scope: u64, session: &SessionFact, dictionary: &Dictionary) -> Option<Scored> {
+    let model = model.filter(|model| model.is_live(scope))?;
+    if session.calls.is_empty() {
+        return None;
+    }
+    let calls: Vec<_> =
+        session.with_previous().map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
+    let terms = session_terms(session, &calls);
+    let assessment = assess_session(model, scope, &terms, &|hash| dictionary.text(hash).map(str::to_owned));
+    Some(Scored { assessment, terms, calls })
+}

@@ -1,0 +1,56 @@
+//! The dictionary: what the name hashes of one partition's facts stand for.
+
+use std::collections::BTreeMap;
+
+use super::Outbox;
+use crate::assess::{flow_key, shape_key, transition_key};
+use crate::model::{NONE, name_text};
+use crate::session::{SessionFact, none};
+
+/// Texts by name hash; tells the outbox each one once.
+#[derive(Debug, Default)]
+pub struct Dictionary(BTreeMap<u64, String>);
+
+impl Dictionary {
+    /// Remembers what a hash stands for.
+    pub fn learn(&mut self, hash: u64, names: &[&str], out: &mut Outbox) {
+        if !self.0.contains_key(&hash) {
+            self.tell(hash, name_text(names), out);
+        }
+    }
+
+    /// The text of a name hash.
+    #[must_use]
+    pub fn text(&self, hash: u64) -> Option<&str> {
+        self.0.get(&hash).map(String::as_str)
+    }
+
+    /// Remembers the names of a session's transitions and flow edges, which are pairs of names known before.
+    pub(super) fn learn_pairs(&mut self, session: &SessionFact, out: &mut Outbox) {
+        self.learn(none(), &[NONE], out);
+        for (previous, call, _) in session.with_previous() {
+            self.learn_pair(transition_key(previous, call.tool), previous, call.tool, out);
+            let shape = shape_key(call.tool, call.shape);
+            if !self.0.contains_key(&shape) {
+                let tool = self.text(call.tool).unwrap_or_default();
+                let text = name_text(&[tool, &format!("{:016x}", call.shape)]);
+                self.tell(shape, text, out);
+            }
+            for leaf in &call.leaves {
+                self.learn_pair(flow_key(leaf.parameter, leaf.source), leaf.parameter, leaf.source, out);
+            }
+        }
+    }
+
+    fn learn_pair(&mut self, key: u64, first: u64, second: u64, out: &mut Outbox) {
+        if !self.0.contains_key(&key) {
+            let text = name_text(&[self.text(first).unwrap_or_default(), self.text(second).unwrap_or_default()]);
+            self.tell(key, text, out);
+        }
+    }
+
+    fn tell(&mut self, hash: u64, text: String, out: &mut Outbox) {
+        out.names.push((hash, text.clone()));
+        self.0.insert(hash, text);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a partition's sessions hand on, tick by tick.
+
+use std::sync::Arc;
+
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::{CallRow, SessionRow};
+
+use crate::model::Entry;
+
+/// What came out of one partition in one tick.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub calls: Vec<CallRow>,
+    pub sessions: Vec<SessionRow>,
+    pub measures: Vec<Measure>,
+    /// Changes of the model's sums; equal entries may repeat.
+    pub sums: Vec<(Entry, i64)>,
+    /// Names that this partition has not told before.
+    pub names: Vec<(u64, String)>,
+    pub counters: Counters,
+}
+
+/// One settled call, as the windows count it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    pub ts: Micros,
+    pub tenant: Arc<str>,
+    pub principal: Arc<str>,
+    pub server: Arc<str>,
+    pub session_id: Arc<str>,
+    pub tool: String,
+    pub is_error: bool,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub latency_us: Option<i64>,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What happened, in numbers.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Adds what another partition counted.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    messages,
+    /// Events that were in the log before.
+    duplicates,
+    /// Records that are not events.
+    corrupt,
+    gaps,
+    gap_events,
+    /// Messages that the watermark had passed by more than the lateness.
+    late,
+    /// Calls whose last window was final when they were settled: in no window.
+    too_late_for_windows,
+    calls,
+    unanswered,
+    /// Parts of sessions that ended.
+    sessions,
+    scored,
+    flagged,
+    taught,
+    /// Parts with calls that did not teach.
+    quarantined,
+    /// Late calls that corrected what an ended part had taught.
+    corrections,
+}

@@ -1,0 +1,177 @@
+//! The owner of DATA: log, engine, history and hub of one process.
+//!
+//! Invariant: nobody sees a model of the rebuild; the first that is shown holds all that the log held at the start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle as TaskHandle;
+use undercurrent_dataflows::graph::GraphSettings;
+use undercurrent_dataflows::model::{Follower, ModelSlot, Publisher};
+
+use super::models::Feed;
+use super::progress::Progress;
+use super::settings;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::engine::{Engine, EngineError};
+use crate::history::{History, HistoryWriter, Retries, TickRows};
+use crate::hub::{ModelFeed, OwnerLock, Server};
+use crate::log::{EmbeddedLog, Tail};
+use crate::pump::rows_of;
+use crate::telemetry::Metrics;
+
+/// Ticks whose rows may wait for the disk; then the engine waits, and the log keeps what comes.
+const HISTORY_TICKS: usize = 256;
+
+/// How long the engine's feeder sleeps at most before it looks whether it should stop.
+const TAIL_WAIT: Duration = Duration::from_millis(200);
+
+/// A running owner.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) log: Arc<EmbeddedLog>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) feed: Arc<Feed>,
+    history: HistoryWriter,
+    feeder: JoinHandle<Result<(), FeedError>>,
+    hub: TaskHandle<()>,
+    stopping: Arc<AtomicBool>,
+    /// Last of all to go.
+    _lock: OwnerLock,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Owner {
+    /// Opens everything in DATA and begins to learn. Needs a tokio runtime.
+    pub(super) fn start(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
+        let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
+        let recovered = log.status().last_tick;
+        let history = History::open(&data.history_dir(), settings::history(config))?;
+        let covered = history.covered();
+        let history = HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default())?;
+
+        let (publisher, rebuilding) = Publisher::new();
+        let (mut follower, live) = Follower::new();
+        let feed = Arc::new(Feed::new(live.clone()));
+        let cache = Arc::new(Cache::new(live));
+        let progress = Arc::new(Progress::new(config.log.partitions, recovered, history.covered()));
+        let engine = {
+            let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
+            let (queue, metrics) = (history.queue(), metrics.clone());
+            let mut showing = recovered.is_none();
+            let slot = rebuilding.clone();
+            Engine::start(config.engine.workers, graph(config), rebuilding, publisher, move |tick, mut output| {
+                metrics.engine.counted(&output.counters, output.open_sessions);
+                if !showing && Some(output.tick) >= recovered {
+                    showing = true;
+                    follower.follow(&slot);
+                    feed.replaced();
+                } else if showing && !output.change.is_empty() {
+                    follower.follow(&slot);
+                    feed.changed(&output.change);
+                    metrics.engine.model_published(output.change.version);
+                }
+                cache.update_features(std::mem::take(&mut output.live));
+                progress.learned(&tick, &output);
+                if Some(output.tick) > covered {
+                    // A history that has stopped has said so; learning goes on.
+                    let rows = rows_of(&tick, output);
+                    metrics.history.handed(&rows_by_table(&rows));
+                    let _ = queue.send(rows);
+                }
+            })?
+        };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let feeder = {
+            let (tail, stopping, progress) = (log.tail(None), Arc::clone(&stopping), Arc::clone(&progress));
+            std::thread::Builder::new()
+                .name("feeder".to_owned())
+                .spawn(move || feed_engine(engine, tail, &stopping, &progress))
+                .context("start the engine's feeder")?
+        };
+        let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
+        let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
+        Ok(Self { log, cache, progress, feed, history, feeder, hub, stopping, _lock: lock })
+    }
+
+    /// Where the live model is.
+    pub(super) fn models(&self) -> &ModelSlot {
+        self.cache.models()
+    }
+
+    /// Why learning has stopped, if it has.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.feeder.is_finished().then(|| "the engine has stopped; see the log".to_owned())
+    }
+
+    /// Rows that wait for the disk, and whether the disk refuses them.
+    pub(super) fn history_state(&self) -> (usize, bool) {
+        let queue = self.history.queue();
+        (queue.depth(), queue.is_failing())
+    }
+
+    /// Takes what was accepted to the log, the engine and the history, then lets DATA go. Blocks.
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        self.hub.abort();
+        let closed = self.log.close().context("close the log");
+        self.stopping.store(true, Ordering::Release);
+        let fed = self.feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
+        let written = self.history.finish().context("finish the history");
+        closed?;
+        fed.context("finish learning")?;
+        written
+    }
+}
+
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 5] {
+    [
+        ("messages", rows.messages.len()),
+        ("calls", rows.calls.len()),
+        ("sessions", rows.sessions.len()),
+        ("features", rows.features.len()),
+        ("models", rows.models.len()),
+    ]
+}
+
+fn graph(config: &Config) -> GraphSettings {
+    GraphSettings {
+        partitions: config.log.partitions,
+        sessions: settings::sessions(config),
+        windows: settings::windows(config),
+    }
+}
+
+/// Brings every tick of the log to the engine, until the log has ended.
+fn feed_engine(engine: Engine, mut tail: Tail, stopping: &AtomicBool, progress: &Progress) -> Result<(), FeedError> {
+    let fed = loop {
+        match tail.next(TAIL_WAIT) {
+            Ok(Some(tick)) => {
+                progress.fed(&tick);
+                if let Err(dead) = engine.feed(&tick) {
+                    break Err(dead.into());
+                }
+            }
+            Ok(None) if stopping.load(Ordering::Acquire) || tail.is_ended() => break Ok(()),
+            Ok(None) => {}
+            Err(error) => break Err(error.into()),
+        }
+    };
+    if let Err(error) = &fed {
+        tracing::error!(%error, "learning stops here; traffic goes on, and the log keeps what can be kept");
+    }
+    fed.and(engine.stop().map_err(FeedError::from))
+}
+

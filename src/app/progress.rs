@@ -1,0 +1,130 @@
+//! How far learning is: what `/status` and the metrics say of the engine.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
+use undercurrent_dataflows::graph::TickOutput;
+use undercurrent_schemas::ids::{Micros, Tick};
+use undercurrent_schemas::log::CommittedTick;
+use undercurrent_schemas::rows::SessionRow;
+
+use crate::admin::{FlaggedSession, Learned};
+
+/// Flagged sessions remembered for the console.
+const FLAGGED: usize = 20;
+
+/// Written by the engine's threads, read by anyone.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Of each partition: the first offset whose tick is not published.
+    learned_ends: Vec<AtomicU64>,
+    fed_ticks: AtomicU64,
+    fed_events: AtomicU64,
+    learned_ticks: AtomicU64,
+    learned_events: AtomicU64,
+    /// The last tick that was in the log at the start.
+    recovered: Option<Tick>,
+    covered: watch::Receiver<Option<Tick>>,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Tick>,
+    watermark: Option<Micros>,
+    totals: Learned,
+    flagged: VecDeque<FlaggedSession>,
+}
+
+impl Progress {
+    pub(super) fn new(partitions: u32, recovered: Option<Tick>, covered: watch::Receiver<Option<Tick>>) -> Self {
+        Self {
+            learned_ends: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            fed_ticks: AtomicU64::new(0),
+            fed_events: AtomicU64::new(0),
+            learned_ticks: AtomicU64::new(0),
+            learned_events: AtomicU64::new(0),
+            recovered,
+            covered,
+            told: Mutex::default(),
+        }
+    }
+
+    /// A tick was read from the log.
+    pub(super) fn fed(&self, tick: &CommittedTick) {
+        self.fed_ticks.fetch_add(1, Ordering::Relaxed);
+        self.fed_events.fetch_add(tick.records() as u64, Ordering::Relaxed);
+    }
+
+    /// A tick's results are live.
+    pub(super) fn learned(&self, tick: &CommittedTick, output: &TickOutput) {
+        for batch in &tick.batches {
+            if let Some(end) = self.learned_ends.get(batch.partition.0 as usize) {
+                end.store(batch.first_offset.0 + batch.records.len() as u64, Ordering::Relaxed);
+            }
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.last = Some(output.tick);
+        told.watermark = Some(output.watermark);
+        told.totals.calls += output.counters.calls;
+        told.totals.sessions_open = output.open_sessions as u64;
+        told.totals.sessions_scored += output.counters.scored;
+        told.totals.sessions_flagged += output.counters.flagged;
+        told.totals.sessions_taught += output.counters.taught;
+        told.totals.sessions_quarantined += output.counters.quarantined;
+        for session in output.sessions.iter().filter_map(flagged) {
+            told.flagged.push_front(session);
+        }
+        told.flagged.truncate(FLAGGED);
+        drop(told);
+        self.learned_ticks.fetch_add(1, Ordering::Relaxed);
+        self.learned_events.fetch_add(tick.records() as u64, Ordering::Relaxed);
+    }
+
+    /// Everything that was in the log at the start is in the live model.
+    pub(super) fn is_recovered(&self) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).last >= self.recovered
+    }
+
+    /// Ticks and events that were read and are not published.
+    pub(super) fn lag(&self) -> (u64, u64) {
+        let behind = |fed: &AtomicU64, learned: &AtomicU64| {
+            let learned = learned.load(Ordering::Relaxed);
+            fed.load(Ordering::Relaxed).saturating_sub(learned)
+        };
+        (behind(&self.fed_ticks, &self.learned_ticks), behind(&self.fed_events, &self.learned_events))
+    }
+
+    pub(super) fn learned_end(&self, partition: usize) -> u64 {
+        self.learned_ends.get(partition).map_or(0, |end| end.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn watermark(&self) -> Option<Micros> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).watermark
+    }
+
+    /// The last tick whose rows are all in files.
+    pub(super) fn covered(&self) -> Option<Tick> {
+        *self.covered.borrow()
+    }
+
+    pub(super) fn totals(&self) -> (Learned, Vec<FlaggedSession>) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        (told.totals, told.flagged.iter().cloned().collect())
+    }
+}
+
+fn flagged(row: &SessionRow) -> Option<FlaggedSession> {
+    let assessment = row.assessment.as_ref().filter(|_| row.flagged == Some(true))?;
+    Some(FlaggedSession {
+        session_id: row.session_id.clone(),
+        part: row.part,
+        server: row.server.clone(),
+        ended_at_us: row.ended_at.0,
+        score: assessment.score,
+        p_value: assessment.p_value,
+        reasons: assessment.reasons.iter().filter(|reason| reason.term != "other").map(|reason| reason.text.clone()).collect(),
+    })
+}

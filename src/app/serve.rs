@@ -1,0 +1,84 @@
+//! `serve`: gateway, learning, history, metrics and console in one process.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::node::{Node, Parts};
+use super::settings;
+use super::status::AppStatus;
+use super::{screen, signals};
+use crate::admin::{self, AdminState, UpstreamStatus};
+use crate::cli::ServeArgs;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::edge::Recorder;
+use crate::gateway::{self, Gateway, GatewayMetrics};
+use crate::telemetry::Metrics;
+
+/// Runs until it is told to stop.
+pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let (sources, notes) = args.sources()?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    let config = Arc::new(Config::load(sources)?);
+    anyhow::ensure!(
+        !config.upstreams.is_empty(),
+        "there is nothing to serve: name an MCP server, as in --upstream everything=\"npx -y \
+         @modelcontextprotocol/server-everything\", or in [upstreams] of a --config file"
+    );
+    let listen = &config.listen;
+    let mcp = TcpListener::bind(listen.mcp).await.with_context(|| format!("listen for MCP clients on {}", listen.mcp))?;
+    let admin = TcpListener::bind(listen.admin).await.with_context(|| format!("listen for operators on {}", listen.admin))?;
+    let (mcp_at, admin_at) = (mcp.local_addr()?, admin.local_addr()?);
+
+    let registry = Registry::new();
+    let parts = Parts {
+        data: Arc::new(DataDir::open(&config.data_dir)?),
+        config: Arc::clone(&config),
+        metrics: Metrics::register(&registry)?,
+    };
+    let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let node = Node::join(&parts, recorder)?;
+    let gateway_config = settings::gateway(&config)?;
+    let gateway = Gateway::new(gateway_config, node.edge.clone(), GatewayMetrics::register(&registry)?)?;
+
+    let upstreams = config.upstreams.iter().map(|(name, upstream)| UpstreamStatus {
+        name: name.to_string(),
+        endpoint: format!("http://{mcp_at}/mcp/{name}"),
+        target: upstream.summary(),
+    });
+    let status = Arc::new(AppStatus {
+        started: Instant::now(),
+        data: Arc::clone(&parts.data),
+        upstreams: upstreams.collect(),
+        role: Arc::clone(&node.role),
+        metrics: parts.metrics.clone(),
+    });
+    screen::welcome(&status.upstreams, admin_at, &parts.data);
+    let sampler = tokio::spawn(Arc::clone(&status).sample());
+    let state = AdminState { source: status, registry, hosts: Arc::new(config.gateway.hosts.clone()) };
+
+    let (stop, stopping) = watch::channel(());
+    let until = |mut stopping: watch::Receiver<()>| async move {
+        // A sender that is gone has also stopped.
+        let _ = stopping.changed().await;
+    };
+    let operators = tokio::spawn(admin::serve(admin, state, until(stopping.clone())));
+    let clients = tokio::spawn(gateway::serve(mcp, gateway, until(stopping)));
+    signals::asked_to_stop().await?;
+    tracing::info!("stopping: open exchanges may finish, then everything is written");
+    // The admin listener answers until the clients are gone.
+    stop.send_replace(());
+    clients.await?;
+    sampler.abort();
+    node.leave().await?;
+    operators.await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,274 @@
+//! One session at the edge: every message becomes facts, then an event; every call a verdict before it is forwarded.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use undercurrent_dataflows::assess::assess;
+use undercurrent_dataflows::facts::SessionFacts;
+use undercurrent_dataflows::model::{Model, name_hash};
+use undercurrent_dataflows::session::{CallFact, none};
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::v1::event::Body;
+use undercurrent_schemas::v1::{self, Direction};
+
+use super::{Outcome, Permit, SessionKey, SessionRef, Shared};
+use crate::config::Payload;
+use crate::policy::{self, Decision};
+
+/// One session; dropping it says nothing, `end` does.
+#[derive(Debug)]
+pub struct EdgeSession {
+    shared: Weak<Shared>,
+    session: SessionRef,
+    /// Name hash of the server.
+    scope: u64,
+    last_seen: AtomicI64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    facts: SessionFacts,
+    /// The id under which the world knows this session.
+    public_id: Arc<str>,
+    /// What this session last reported to the table.
+    held_bytes: usize,
+}
+
+impl EdgeSession {
+    pub(super) fn new(session: &SessionRef, shared: &Arc<Shared>, now: Micros) -> Arc<Self> {
+        let state = State {
+            facts: SessionFacts::new(shared.settings.limits),
+            public_id: public_id(session, shared, now),
+            held_bytes: 0,
+        };
+        Arc::new(Self {
+            shared: Arc::downgrade(shared),
+            session: session.clone(),
+            scope: name_hash(&[&session.server]),
+            last_seen: AtomicI64::new(now.0),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Call with the whole body (one message or a batch) before it is forwarded. Microseconds; never waits.
+    pub fn client_message(&self, body: &[u8]) -> Outcome {
+        match self.shared.upgrade() {
+            Some(shared) => self.client_message_at(body, shared.clock.now()),
+            None => Outcome::Forward(Permit(())),
+        }
+    }
+
+    /// Call with each whole message from the server (a JSON body, the data of one SSE event, one stdio line) once it
+    /// has been handed to the client.
+    pub fn server_message(&self, body: &[u8]) {
+        if let Some(shared) = self.shared.upgrade() {
+            self.server_message_at(body, shared.clock.now());
+        }
+    }
+
+    /// The session ended: DELETE, end of input, process exit.
+    pub fn end(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            self.end_at(shared.clock.now());
+        }
+    }
+
+    /// As [`Self::client_message`], at a time that a recording gives.
+    pub fn client_message_at(&self, body: &[u8], ts: Micros) -> Outcome {
+        let Some(shared) = self.shared.upgrade() else { return Outcome::Forward(Permit(())) };
+        let mut outcome = Outcome::Forward(Permit(()));
+        self.observe(&shared, Direction::ClientToServer, body, ts, |message| {
+            if message.call.is_some() {
+                let decision = self.decide(&shared, message, ts);
+                if let Decision::Block(reason) = decision {
+                    outcome = Outcome::Block(reason);
+                } else if let (Decision::Delay(pause), Outcome::Forward(_)) = (decision, &outcome) {
+                    outcome = Outcome::Delay(pause, Permit(()));
+                }
+            }
+        });
+        outcome
+    }
+
+    /// As [`Self::server_message`], at a time that a recording gives.
+    pub fn server_message_at(&self, body: &[u8], ts: Micros) {
+        if let Some(shared) = self.shared.upgrade() {
+            self.observe(&shared, Direction::ServerToClient, body, ts, |_| {});
+        }
+    }
+
+    /// As [`Self::end`], at a time that a recording gives.
+    pub fn end_at(&self, ts: Micros) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let public_id = Arc::clone(&self.lock().public_id);
+        self.append(&shared, &public_id, ts, Body::SessionEnd(v1::SessionEnd {}));
+        if let Some(recorder) = &shared.recorder {
+            recorder.end(ts, &public_id, &self.session);
+        }
+        shared.table.remove(&self.session);
+        self.release();
+    }
+
+    /// When the session last said something.
+    pub(super) fn last_seen(&self) -> Micros {
+        Micros(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// Forgets which result held which value.
+    pub(super) fn forget_values(&self) {
+        let mut state = self.lock();
+        state.facts.forget_values();
+        self.report_bytes(&mut state);
+    }
+
+    /// The table lets go of this session: its bytes no longer count.
+    pub(super) fn release(&self) {
+        let mut state = self.lock();
+        state.facts = SessionFacts::new(undercurrent_dataflows::facts::Limits::default());
+        self.report_bytes(&mut state);
+    }
+
+    fn observe(
+        &self,
+        shared: &Arc<Shared>,
+        direction: Direction,
+        body: &[u8],
+        ts: Micros,
+        mut decide: impl FnMut(&mut v1::Message),
+    ) {
+        let mut state = self.lock();
+        let silent_us = ts.0.saturating_sub(self.last_seen.fetch_max(ts.0, Ordering::Relaxed));
+        if matches!(self.session.key, SessionKey::Stateless { .. })
+            && u128::from(silent_us.unsigned_abs()) > shared.settings.session_idle.as_micros()
+        {
+            state.facts = SessionFacts::new(shared.settings.limits);
+            state.public_id = public_id(&self.session, shared, ts);
+        }
+        let public_id = Arc::clone(&state.public_id);
+        // The lock is held until the events are queued, so that the log has them in the order of the facts.
+        for mut message in state.facts.observe(direction, body, &shared.settings.key) {
+            message.transport = self.session.transport.as_str().to_owned();
+            match shared.settings.payload {
+                Payload::None => {}
+                Payload::Redacted => message.payload = super::record::redacted(body),
+                Payload::Full => message.payload = body.to_vec(),
+            }
+            decide(&mut message);
+            self.append(shared, &public_id, ts, Body::Message(message));
+        }
+        if let Some(recorder) = &shared.recorder {
+            recorder.frame(ts, &public_id, &self.session, direction, body);
+        }
+        self.report_bytes(&mut state);
+        drop(state);
+        shared.table.forget_values(shared);
+    }
+
+    /// Assesses a call by the live model and decides what to do with it; both go into the message.
+    fn decide(&self, shared: &Shared, message: &mut v1::Message, ts: Micros) -> Decision {
+        #[expect(clippy::disallowed_methods, reason = "measures the decision; no event time comes from it")]
+        let started = Instant::now();
+        let guard = shared.models.load();
+        let assessment = assess_message(guard.as_deref(), self.scope, message, ts);
+        let decision = policy::decide(assessment.p_value(), &message.target, &shared.policy);
+        message.verdict = Some(v1::Verdict {
+            decision: decision.to_wire().into(),
+            enforced: shared.policy.mode().enforces(),
+            assessment: assessment.into_wire(),
+        });
+        shared.metrics.decided(decision.to_wire(), started.elapsed());
+        if shared.policy.mode().enforces() { decision } else { Decision::Allow }
+    }
+
+    fn append(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) {
+        shared.metrics.event(&body);
+        let event = v1::Event {
+            id: None,
+            ts_us: ts.0,
+            tenant: shared.settings.tenant.to_string(),
+            principal: self.session.principal.to_string(),
+            session_id: public_id.to_owned(),
+            server: self.session.server.to_string(),
+            digest_key: shared.settings.key.id,
+            body: Some(body),
+        };
+        // A full queue is counted by the log, which also leaves a gap record; the message goes its way.
+        let _ = shared.log.append(event);
+    }
+
+    fn report_bytes(&self, state: &mut State) {
+        let now = state.facts.held_bytes();
+        if let Some(shared) = self.shared.upgrade() {
+            let held = &shared.table.held_bytes;
+            if now >= state.held_bytes {
+                held.fetch_add(now - state.held_bytes, Ordering::Relaxed);
+            } else {
+                held.fetch_sub(state.held_bytes - now, Ordering::Relaxed);
+            }
+        }
+        state.held_bytes = now;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the model says of a call, given the facts of its message.
+pub(super) fn assess_message(
+    model: Option<&Model>,
+    scope: u64,
+    message: &v1::Message,
+    ts: Micros,
+) -> undercurrent_dataflows::assess::Assessment {
+    use undercurrent_dataflows::assess::Assessment;
+    // Without a model there is nothing to look up, and no need for the facts in hashed form.
+    let Some(model) = model else { return Assessment::Unknown };
+    let Some(fact) = CallFact::of(message, ts, 0, |_, _| {}) else { return Assessment::Unknown };
+    let previous = message.call.as_ref().and_then(|call| call.previous_tools.first());
+    let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
+    assess(Some(model), scope, previous, &fact, &|hash| name_in(message, hash, model))
+}
+
+/// The text of a name hash: one of the message's own names, else one that the model knows.
+fn name_in(message: &v1::Message, hash: u64, model: &Model) -> Option<String> {
+    if let Some(name) = model.name(hash) {
+        return Some(name.to_string());
+    }
+    let call = message.call.as_ref()?;
+    let tools = call.previous_tools.iter().chain(std::iter::once(&message.target));
+    let sources = call.leaves.iter().map(|leaf| &leaf.source);
+    let name = tools.chain(sources).find(|name| name_hash(&[name]) == hash);
+    name.cloned().or_else(|| {
+        let leaf = call.leaves.iter().find(|leaf| name_hash(&[&message.target, &leaf.path]) == hash)?;
+        Some(undercurrent_dataflows::model::name_text(&[&message.target, &leaf.path]))
+    })
+}
+
+/// The public id of a session: a keyed digest, since the real one is a credential.
+fn public_id(session: &SessionRef, shared: &Shared, started: Micros) -> Arc<str> {
+    let key = &shared.settings.key;
+    let digest = |parts: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        for part in parts {
+            bytes.extend((part.len() as u64).to_le_bytes());
+            bytes.extend(*part);
+        }
+        let (low, high) = (key.digest(&bytes), key.digest(&[&bytes[..], b"high"].concat()));
+        format!("{low:016x}{high:016x}").into()
+    };
+    let server = session.server.as_bytes();
+    match &session.key {
+        SessionKey::Recorded(name) => name.as_str().into(),
+        SessionKey::Id(id) => digest(&[b"id", server, id.as_bytes()]),
+        SessionKey::Stateless { trace_id } => digest(&[
+            b"stateless",
+            server,
+            session.principal.as_bytes(),
+            trace_id.as_bytes(),
+            &started.0.to_le_bytes(),
+        ]),
+    }
+}

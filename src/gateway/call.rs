@@ -1,0 +1,176 @@
+//! One HTTP request, read once: what it asks, for whom, in which era and session.
+//!
+//! Not here: where it goes. Invariant: the body is what came in, byte for byte.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+
+use super::after_write::AfterWrite;
+use super::envelope::{Envelope, Meta, RequestIds};
+use crate::edge::{SessionKey, SessionRef, Transport};
+
+/// The body of every response.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Who a connection belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: IpAddr,
+    pub(crate) principal: Arc<str>,
+    pub(crate) after_write: AfterWrite,
+}
+
+/// The two ways in which MCP uses HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// Up to 2025-11-25: sessions, and leaving is not cancelling.
+    Legacy,
+    /// From 2026-07-28: no sessions, and leaving is cancelling.
+    Modern,
+}
+
+/// A request with its whole body.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) head: Parts,
+    pub(crate) body: Bytes,
+    pub(crate) client: Client,
+    pub(crate) era: Era,
+    pub(crate) method_label: &'static str,
+    /// It is an `initialize` request that opens a session.
+    pub(crate) opens: bool,
+    pub(crate) malformed: bool,
+    trace_id: String,
+}
+
+pub(crate) const SESSION_ID: &str = "mcp-session-id";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+const FIRST_MODERN: &str = "2026-07-28";
+
+impl Call {
+    pub(crate) fn read(head: Parts, body: Bytes, client: Client) -> Self {
+        let version = protocol_version(&head.headers);
+        let session_id = session_id(&head.headers);
+        let envelope = if body.is_empty() { None } else { Some(Envelope::read(&body)) };
+        // Within a legacy session, session and revision are known without a look at `_meta`.
+        let meta = match (&envelope, session_id) {
+            (Some(envelope), None) => envelope.meta(),
+            (Some(envelope), Some(_)) if version.is_some_and(is_modern) => envelope.meta(),
+            _ => Meta::default(),
+        };
+        let modern = version.map_or_else(|| is_modern(&meta.protocol_version), is_modern);
+        let opens = session_id.is_none() && envelope.as_ref().is_some_and(Envelope::is_initialize);
+        Self {
+            era: if modern { Era::Modern } else { Era::Legacy },
+            method_label: envelope.as_ref().map_or("none", Envelope::method_label),
+            opens: opens && !modern,
+            malformed: matches!(envelope, Some(Envelope::Unreadable)),
+            trace_id: meta.trace_id,
+            body,
+            head,
+            client,
+        }
+    }
+
+    /// `None` in the era without sessions, whatever the client sends.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        session_id(&self.head.headers).filter(|_| self.era == Era::Legacy)
+    }
+
+    /// The session as the request names it.
+    pub(crate) fn session(&self, server: &Arc<str>) -> SessionRef {
+        self.session_named(server, self.session_id())
+    }
+
+    /// The session `id`; without one, the stateless session that the request belongs to.
+    pub(crate) fn session_named(&self, server: &Arc<str>, id: Option<&str>) -> SessionRef {
+        let key = match id {
+            Some(id) => SessionKey::Id(id.to_owned()),
+            None => SessionKey::Stateless { trace_id: self.trace_id.clone() },
+        };
+        let (server, principal) = (Arc::clone(server), Arc::clone(&self.client.principal));
+        SessionRef { server, key, principal, transport: Transport::Tcp }
+    }
+
+    /// Whom an error is addressed to.
+    pub(crate) fn ids(&self) -> RequestIds {
+        Envelope::read(&self.body).ids()
+    }
+}
+
+/// `Mcp-Session-Id`, where it is what the specification allows: visible ASCII.
+pub(crate) fn session_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(SESSION_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty())
+}
+
+/// `MCP-Protocol-Version`.
+pub(crate) fn protocol_version(headers: &HeaderMap) -> Option<&str> {
+    headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok())
+}
+
+/// A response that is there as a whole.
+pub(crate) fn whole(response: Response<Bytes>) -> Response<Body> {
+    response.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Revisions are dates, so they compare as text; anything else is left to the upstream to refuse, as legacy.
+fn is_modern(version: &str) -> bool {
+    let dated = version.len() == 10
+        && version.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
+    dated && version >= FIRST_MODERN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn call(headers: &[(&str, &str)], body: &'static str) -> Call {
+        let mut request = Request::builder().method("POST");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let client = Client { principal: "127.0.0.1".into(), after_write: AfterWrite::default() };
+        Call::read(head, Bytes::from_static(body.as_bytes()), client)
+    }
+
+    const LISTEN: &str = r#"{"id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","traceparent":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}}}"#;
+
+    #[test]
+    fn the_era_is_the_header_else_the_meta() {
+        let check =
+            |headers: &[(&str, &str)], body, era| assert_eq!(call(headers, body).era, era, "{headers:?} {body}");
+        check(&[], "{}", Era::Legacy);
+        check(&[("mcp-protocol-version", "2025-11-25")], LISTEN, Era::Legacy);
+        check(&[("mcp-protocol-version", "2026-07-28")], "{}", Era::Modern);
+        check(&[("mcp-protocol-version", "2027-01-01")], "", Era::Modern);
+        check(&[("mcp-protocol-version", "DRAFT")], "{}", Era::Legacy);
+        check(&[], LISTEN, Era::Modern);
+    }
+
+    #[test]
+    fn sessions_by_id_or_by_trace() {
+        let server: Arc<str> = "s".into();
+        let key = |call: Call| call.session(&server).key;
+        assert_eq!(key(call(&[(SESSION_ID, "a")], "{}")), SessionKey::Id("a".into()));
+        assert_eq!(key(call(&[], "{}")), SessionKey::Stateless { trace_id: String::new() });
+        let trace_id = "0123456789abcdef0123456789abcdef".to_owned();
+        let modern = call(&[(SESSION_ID, "a"), ("mcp-protocol-version", "2026-07-28")], LISTEN);
+        assert_eq!(key(modern), SessionKey::Stateless { trace_id });
+    }
+
+    #[test]
+    fn only_an_initialize_outside_a_session_opens_one() {
+        let initialize = r#"{"id":0,"method":"initialize"}"#;
+        assert!(call(&[], initialize).opens);
+        assert!(!call(&[(SESSION_ID, "a")], initialize).opens);
+        assert!(!call(&[], r#"{"method":"initialize"}"#).opens);
+    }
+}

@@ -1,0 +1,219 @@
+//! An upstream that speaks Streamable HTTP: requests are sent on as they came, responses come back as they are.
+//!
+//! What changes on the way, and why: hop-by-hop headers belong to one connection; `Host` must be the upstream's
+//! authority (`guard` has looked at the client's); `Accept-Encoding` becomes `identity`, because a compressed response
+//! could only be read for facts by holding it back and unpacking it. Bodies never change.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
+use super::call::{Body, Call, Era, session_id};
+use super::hop::{Hop, HopError, Right};
+use super::relay::{Abandon, RelayBody, Undisturbed};
+use super::rescue::Refusal;
+use super::shared::{Account, Shared};
+use super::tap::Tap;
+use crate::edge::{EdgeSession, Outcome};
+use crate::upstream::Endpoint;
+
+/// One HTTP upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpUpstream {
+    name: Arc<str>,
+    uri: Uri,
+    host: HeaderValue,
+    hop: Hop,
+    shared: Arc<Shared>,
+}
+
+impl HttpUpstream {
+    pub(crate) fn new(name: Arc<str>, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let uri = endpoint.uri().clone();
+        let tls = uri.scheme_str() == Some("https");
+        let timeouts = &shared.config.timeouts;
+        let hop = if tls { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
+        Ok(Self { name, host: host_of(&uri), uri, hop, shared })
+    }
+
+    pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
+        // GET streams are listened to, not asked for: nobody needs them once the client has left.
+        if call.era == Era::Modern || call.head.method == Method::GET {
+            return self.clone().exchange(call, Abandon::Cancel).await;
+        }
+        let finish = self.shared.finish.clone();
+        Undisturbed::new(self.clone().exchange(call, Abandon::Finish(finish.clone())), finish).await
+    }
+
+    async fn exchange(self, mut call: Call, abandon: Abandon) -> Response<Body> {
+        let account = Account::open(&self.shared, &self.name, &call);
+        match self.attempt(&mut call, &account).await {
+            Ok((mut head, body, session)) => {
+                strip_hop_by_hop(&mut head.headers);
+                let tap = Tap::new(session, &head, self.shared.config.limits.capture_bytes_max, account);
+                let body = RelayBody::new(body, tap, call.client.after_write, abandon);
+                Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
+            }
+            Err(refusal) => account.refuse(&refusal, &call),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        call: &mut Call,
+        account: &Account,
+    ) -> Result<(Parts, Incoming, Arc<EdgeSession>), Refusal> {
+        let (right, session) = self.right(call, account).await?;
+        // A GET stream may be silent for as long as it likes, and some servers send its head with the first event.
+        let patience = (call.head.method != Method::GET).then_some(self.shared.config.timeouts.response);
+        let response = self.hop.exchange(right, self.request(call), patience).await.map_err(|e| self.refusal(&e))?;
+        let (head, body) = response.into_parts();
+        let session = match session {
+            Some(session) => session,
+            None => self.opened(call, &head.headers)?,
+        };
+        if call.head.method == Method::DELETE && head.status.is_success() {
+            session.end();
+        }
+        Ok((head, body, session))
+    }
+
+    /// The decision, and the session it was made in; an `initialize` that opens a session has none yet.
+    async fn right(&self, call: &Call, account: &Account) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
+        if call.opens {
+            return Ok((Right::Initialize, None));
+        }
+        let session = self.shared.edge.session(&call.session(&self.name));
+        if call.body.is_empty() {
+            return Ok((Right::NoMessage, Some(session)));
+        }
+        let permit = account.decide(&session, &call.body).await?;
+        Ok((Right::Decided(permit), Some(session)))
+    }
+
+    /// The session that the response to `initialize` names, once the edge has seen the request in it.
+    fn opened(&self, call: &Call, headers: &HeaderMap) -> Result<Arc<EdgeSession>, Refusal> {
+        let session = self.shared.edge.session(&call.session_named(&self.name, session_id(headers)));
+        match session.client_message(&call.body) {
+            // The pause is over: the response has been waited for.
+            Outcome::Forward(_) | Outcome::Delay(_, _) => Ok(session),
+            Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
+        }
+    }
+
+    fn request(&self, call: &mut Call) -> Request<Full<bytes::Bytes>> {
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.head.method.clone();
+        *request.uri_mut() = with_query(&self.uri, call.head.uri.query());
+        let mut headers = std::mem::take(&mut call.head.headers);
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            // The body is here as a whole now; hyper states its length.
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        strip_hop_by_hop(&mut headers);
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn refusal(&self, error: &HopError) -> Refusal {
+        tracing::warn!(upstream = %self.name, %error, cause = %error.cause(), "exchange with upstream failed");
+        match error {
+            HopError::Connect(_) => Refusal::UpstreamUnreachable,
+            HopError::Exchange(_) => Refusal::UpstreamGone,
+            HopError::Timeout => Refusal::UpstreamTimeout,
+        }
+    }
+}
+
+/// The upstream's URL with the client's query behind its own.
+fn with_query(uri: &Uri, query: Option<&str>) -> Uri {
+    let Some(query) = query else { return uri.clone() };
+    let path_and_query = match uri.query() {
+        Some(own) => format!("{}?{own}&{query}", uri.path()),
+        None => format!("{}?{query}", uri.path()),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = path_and_query.parse().ok();
+    // Both halves were parts of valid URIs; should they not join, the upstream's own URL still is one.
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+fn host_of(uri: &Uri) -> HeaderValue {
+    let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = if uri.port_u16() == Some(default_port) { uri.host().unwrap_or_default() } else { authority };
+    HeaderValue::from_str(host).expect("a URI's authority is visible ASCII")
+}
+
+/// Headers that speak of one connection only (RFC 9110, 7.6.1), and those that `Connection` names.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_joined() {
+        let check = |uri: &'static str, query, expect: &str| {
+            assert_eq!(with_query(&Uri::from_static(uri), query).to_string(), expect);
+        };
+        check("http://h/mcp", None, "http://h/mcp");
+        check("http://h/mcp", Some("a=1"), "http://h/mcp?a=1");
+        check("http://h/mcp?k=v", Some("a=%20"), "http://h/mcp?k=v&a=%20");
+        check("http://h", Some("a"), "http://h/?a");
+    }
+
+    #[test]
+    fn hosts_name_only_unusual_ports() {
+        let check = |uri: &'static str, expect: &str| assert_eq!(host_of(&Uri::from_static(uri)), expect);
+        check("http://h:80/", "h");
+        check("https://h:443/", "h");
+        check("http://[::1]:81/", "[::1]:81");
+        check("https://h/", "h");
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_and_all_others_stay() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("connection", "x-a, close"), ("x-a", "1"), ("te", "trailers"), ("mcp-param-b", "2")] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["mcp-param-b"]);
+    }
+}

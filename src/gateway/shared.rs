@@ -1,0 +1,115 @@
+//! What all exchanges of one gateway have in common, and the record that each of them leaves.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Response;
+
+use super::call::{Body, Call, whole};
+use super::config::GatewayConfig;
+use super::metrics::GatewayMetrics;
+use super::relay::Finish;
+use super::rescue::Refusal;
+use crate::edge::{Edge, EdgeSession, Outcome, Permit};
+
+/// Settings, edge and metrics of one gateway.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) edge: Edge,
+    pub(crate) metrics: GatewayMetrics,
+    pub(crate) finish: Finish,
+}
+
+/// One exchange in the metrics; counted exactly once, when it is closed or dropped.
+#[derive(Debug)]
+pub(crate) struct Account {
+    shared: Arc<Shared>,
+    server: Arc<str>,
+    method: &'static str,
+    started: Instant,
+    open: bool,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Relayed,
+    /// The upstream ended in the middle of its response.
+    Aborted,
+    /// The client left first, and took the exchange with it.
+    ClientLeft,
+    Refused(&'static str),
+}
+
+impl Shared {
+    /// Counts a message of a server that was not read, or reached nobody.
+    pub(crate) fn unread(&self, server: &str, cause: &'static str) {
+        self.metrics.unread.with_label_values(&[server, cause]).inc();
+    }
+}
+
+impl Account {
+    pub(crate) fn open(shared: &Arc<Shared>, server: &Arc<str>, call: &Call) -> Self {
+        if call.malformed {
+            shared.metrics.malformed.with_label_values(&[&**server]).inc();
+        }
+        Self {
+            shared: Arc::clone(shared),
+            server: Arc::clone(server),
+            method: call.method_label,
+            started: Instant::now(),
+            open: true,
+        }
+    }
+
+    /// The decision about a message. What a policy makes it wait is not the gateway's own time.
+    pub(crate) async fn decide(&self, session: &EdgeSession, message: &[u8]) -> Result<Permit, Refusal> {
+        let outcome = session.client_message(message);
+        self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
+        match outcome {
+            Outcome::Forward(permit) => Ok(permit),
+            Outcome::Delay(pause, permit) => {
+                tokio::time::sleep(pause).await;
+                Ok(permit)
+            }
+            Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
+        }
+    }
+
+    /// Counts a message of the server that was relayed but not read.
+    pub(crate) fn unread(&self, cause: &'static str) {
+        self.shared.unread(&self.server, cause);
+    }
+
+    /// `error` is the `error.type` of an answer that was relayed.
+    pub(crate) fn close(&mut self, ending: Ending, error: Option<&'static str>) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        let (outcome, error) = match ending {
+            Ending::Relayed => ("relayed", error.unwrap_or_default()),
+            Ending::Aborted => ("aborted", "upstream_aborted"),
+            Ending::ClientLeft => ("client_left", "client_left"),
+            Ending::Refused(reason) => (reason, reason),
+        };
+        let metrics = &self.shared.metrics;
+        metrics.requests.with_label_values(&[&*self.server, outcome]).inc();
+        let operation = metrics.operation.with_label_values(&[self.method, &*self.server, error]);
+        operation.observe(self.started.elapsed().as_secs_f64());
+    }
+
+    /// The answer to a call that its upstream does not answer.
+    pub(crate) fn refuse(mut self, refusal: &Refusal, call: &Call) -> Response<Body> {
+        let reason = refusal.reason();
+        tracing::debug!(server = %self.server, method = self.method, reason, "request refused");
+        self.close(Ending::Refused(reason), None);
+        whole(refusal.response(&call.ids()))
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.close(Ending::ClientLeft, None);
+    }
+}

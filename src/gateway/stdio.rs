@@ -1,0 +1,241 @@
+//! A stdio upstream behind HTTP: the server side of Streamable HTTP in front of child processes.
+//!
+//! Legacy clients get a child each, from `initialize` to DELETE (`session`); clients of the era without sessions share
+//! one, with ids remapped (`shared`). Not here: processes (`upstream::link`), how answers become responses
+//! (`replies`). Invariant: no message reaches a client that it was not meant for; where that cannot be told, it is
+//! dropped and counted.
+
+mod replies;
+mod session;
+mod shared;
+mod splice;
+
+#[cfg(all(test, unix))]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::{Method, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use self::replies::{Accept, Answer};
+use self::session::{Messages, Session, SessionLimits};
+use self::shared::{Incoming, SharedChild};
+use super::call::{Body, Call, Era, protocol_version};
+use super::metrics::Counted;
+use super::rescue::Refusal;
+use super::shared::{Account, Shared};
+use crate::edge::EdgeSession;
+use crate::upstream::StdioCommand;
+use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
+
+/// Revisions that have sessions.
+const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// One stdio upstream.
+#[derive(Debug)]
+pub(crate) struct StdioUpstream {
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    /// Gone once the gateway closes: nothing starts any more.
+    launcher: Mutex<Option<Launcher>>,
+    sessions: Arc<Mutex<HashMap<String, Arc<Session>>>>,
+    child: Mutex<Option<Arc<SharedChild>>>,
+    /// Ends when the launcher and all children are gone.
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl StdioUpstream {
+    pub(crate) fn new(name: Arc<str>, command: StdioCommand, shared: Arc<Shared>) -> Self {
+        let (alive, ended) = mpsc::channel(1);
+        let launcher = Launcher {
+            name: Arc::clone(&name),
+            command,
+            line_bytes_max: shared.config.limits.line_bytes_max,
+            patience: shared.config.timeouts.child_exit,
+            alive,
+        };
+        let (launcher, ended) = (Mutex::new(Some(launcher)), Mutex::new(Some(ended)));
+        Self { name, shared, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
+    }
+
+    pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
+        let account = Account::open(&self.shared, &self.name, &call);
+        let answered = match call.era {
+            Era::Legacy => self.legacy(&call, &account).await,
+            Era::Modern => self.modern(&call, &account).await.map(|answer| (answer, None)),
+        };
+        let status_of = match call.era {
+            Era::Legacy => |_: &str| StatusCode::OK,
+            Era::Modern => modern_status,
+        };
+        match answered {
+            Ok((answer, session_id)) => answer.respond(account, session_id.as_deref(), status_of),
+            Err(refusal) => account.refuse(&refusal, &call),
+        }
+    }
+
+    /// Ends all children, and returns when they have ended.
+    pub(crate) async fn close(&self) {
+        drop(lock(&self.launcher).take());
+        self.sessions().values().for_each(|session| session.stop());
+        if let Some(child) = self.child().take() {
+            child.stop();
+        }
+        let ended = lock(&self.ended).take();
+        if let Some(mut ended) = ended {
+            // Nothing is ever sent: this waits for the last child to let go of its end.
+            ended.recv().await;
+        }
+    }
+
+    async fn legacy(&self, call: &Call, account: &Account) -> Result<(Answer, Option<String>), Refusal> {
+        if protocol_version(&call.head.headers).is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
+            return Err(Refusal::InvalidMessage("this MCP-Protocol-Version is not supported"));
+        }
+        if call.opens {
+            return self.open(call, account).await;
+        }
+        let id = call.session_id().ok_or(Refusal::MissingSession)?;
+        let session = self.sessions().get(id).map(Arc::clone);
+        let session = session.ok_or(Refusal::UnknownSession)?;
+        let answer = match call.head.method {
+            Method::POST => self.post(&session, call, account).await?,
+            Method::GET => session.listen().ok_or(Refusal::StreamTaken)?,
+            Method::DELETE => {
+                self.sessions().remove(id);
+                session.stop();
+                Answer::Status(StatusCode::OK)
+            }
+            _ => return Err(Refusal::MethodNotAllowed { allow: "GET, POST, DELETE" }),
+        };
+        Ok((answer, None))
+    }
+
+    /// A new session, for an `initialize` request.
+    async fn open(&self, call: &Call, account: &Account) -> Result<(Answer, Option<String>), Refusal> {
+        let id = new_id().map_err(|error| {
+            tracing::error!(%error, "make a session id");
+            Refusal::UpstreamUnreachable
+        })?;
+        let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
+        let messages = Messages::read(&call.body)?;
+        let permit = account.decide(&edge, &call.body).await?;
+        let session = self.start(&id, edge)?;
+        let patience = self.shared.config.timeouts.response;
+        let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
+        let refused = match &answer {
+            Ok(Answer::Json(body)) => super::envelope::error_type(body).is_some(),
+            Ok(Answer::Events(..) | Answer::Status(_)) => false,
+            Err(_) => true,
+        };
+        if refused {
+            self.sessions().remove(&id);
+            session.stop();
+            return answer.map(|answer| (answer, None));
+        }
+        answer.map(|answer| (answer, Some(id)))
+    }
+
+    fn start(&self, id: &str, edge: Arc<EdgeSession>) -> Result<Arc<Session>, Refusal> {
+        // Held until the session is in the map, so that two cannot take the last place.
+        let mut sessions = self.sessions();
+        if sessions.len() >= self.shared.config.limits.sessions_max {
+            return Err(Refusal::TooManySessions);
+        }
+        let link = self.launch()?;
+        let (all, own_id) = (Arc::clone(&self.sessions), id.to_owned());
+        let ended = move || drop(lock(&all).remove(&own_id));
+        let counted = Counted::new(&self.shared.metrics.sessions);
+        let session = Session::start(link, edge, self.session_limits(), counted, self.unread(), ended);
+        sessions.insert(id.to_owned(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    async fn post(&self, session: &Session, call: &Call, account: &Account) -> Result<Answer, Refusal> {
+        let messages = Messages::read(&call.body)?;
+        let permit = account.decide(&session.edge, &call.body).await?;
+        session.post(permit, &messages, Accept::of(&call.head.headers), self.shared.config.timeouts.response).await
+    }
+
+    async fn modern(&self, call: &Call, account: &Account) -> Result<Answer, Refusal> {
+        if call.head.method != Method::POST {
+            return Err(Refusal::MethodNotAllowed { allow: "POST" });
+        }
+        let messages = Messages::read(&call.body)?;
+        let Some((text, ties)) = messages.one() else {
+            return Err(Refusal::InvalidMessage("batches are not part of this revision"));
+        };
+        let edge = self.shared.edge.session(&call.session(&self.name));
+        let permit = account.decide(&edge, &call.body).await?;
+        match (&ties.method, ties.id) {
+            (Some(_), Some(_)) => {
+                let request = Incoming { text, ties, edge, accept: Accept::of(&call.head.headers) };
+                self.shared_child()?.request(permit, request, self.shared.config.timeouts.response).await
+            }
+            // Whoever wants to cancel closes the stream; a request id alone does not say whose request it is.
+            (Some(method), None) if method == "notifications/cancelled" => Ok(Answer::Status(StatusCode::ACCEPTED)),
+            (Some(_), None) => {
+                self.shared_child()?.notify(permit, text).await?;
+                Ok(Answer::Status(StatusCode::ACCEPTED))
+            }
+            (None, _) => Err(Refusal::InvalidMessage("responses of clients are not part of this revision")),
+        }
+    }
+
+    /// The child that is running, else a new one.
+    fn shared_child(&self) -> Result<Arc<SharedChild>, Refusal> {
+        let mut child = self.child();
+        if let Some(running) = child.as_ref().filter(|child| !child.has_ended()) {
+            return Ok(Arc::clone(running));
+        }
+        let started = SharedChild::start(self.launch()?, self.session_limits(), self.unread());
+        *child = Some(Arc::clone(&started));
+        Ok(started)
+    }
+
+    fn launch(&self) -> Result<(LinkSender, LinkReceiver), Refusal> {
+        let launcher = lock(&self.launcher);
+        launcher.as_ref().ok_or(Refusal::UpstreamGone)?.start().map_err(|error| {
+            tracing::warn!(upstream = %self.name, %error, "start the upstream's command");
+            Refusal::UpstreamUnreachable
+        })
+    }
+
+    fn session_limits(&self) -> SessionLimits {
+        let open_requests_max = self.shared.config.limits.open_requests_max;
+        SessionLimits { open_requests_max, idle: self.shared.config.timeouts.session_idle }
+    }
+
+    fn unread(&self) -> impl Fn(&'static str) + Send + Sync + 'static {
+        let (shared, name) = (Arc::clone(&self.shared), Arc::clone(&self.name));
+        move |cause| shared.unread(&name, cause)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        lock(&self.sessions)
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Arc<SharedChild>>> {
+        lock(&self.child)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The id is all that a client needs to use a session, so it must not be guessed.
+fn new_id() -> Result<String, getrandom::Error> {
+    Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
+}
+
+/// The era without sessions ties some JSON-RPC errors to statuses.
+fn modern_status(error_type: &str) -> StatusCode {
+    match error_type {
+        "-32601" => StatusCode::NOT_FOUND,
+        "-32020" | "-32021" | "-32022" => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}

@@ -1,0 +1,312 @@
+//! What a child says, as a response: one JSON body where the answer is all there is, else a stream of events.
+//!
+//! Upstream: `session` and `shared`, which sort a child's lines by request. Invariant: a stream ends cleanly only once
+//! every request has its answer.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::gateway::call::{Body, SESSION_ID};
+use crate::gateway::envelope;
+use crate::gateway::rescue::Refusal;
+use crate::gateway::shared::{Account, Ending};
+
+/// How often a silent stream says that it lives: proxies in between cut streams that seem dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One message on its way to one client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A request or notification of the server.
+    Message(Bytes),
+    /// The answer to one of the client's requests.
+    Answer(Bytes),
+}
+
+/// What a client can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accept {
+    pub(super) json: bool,
+    pub(super) events: bool,
+}
+
+/// How many answers a stream of replies carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    One,
+    /// To a batch of 2025-03-26.
+    Batch(usize),
+    /// A stream that is listened to: it ends when the server does.
+    Unbounded,
+}
+
+/// The replies to the requests of one call.
+#[derive(Debug)]
+pub(super) struct Replies {
+    pub(super) receiver: mpsc::Receiver<Reply>,
+    pub(super) expected: Expected,
+    /// What to do if the client leaves before the last answer.
+    pub(super) on_leave: OnLeave,
+}
+
+/// Done when it is dropped, unless it was disarmed.
+#[derive(Default)]
+pub(super) struct OnLeave(Option<Box<dyn FnOnce() + Send>>);
+
+/// A child's part of a response.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Nothing but a status.
+    Status(StatusCode),
+    Json(Bytes),
+    Events(Vec<Reply>, Replies),
+}
+
+impl Accept {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let accept =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+        let any = accept.is_empty() || accept.contains("*/*");
+        Self { json: any || accept.contains("application/json"), events: accept.contains("text/event-stream") }
+    }
+}
+
+impl OnLeave {
+    pub(super) fn new(leave: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(leave)))
+    }
+}
+
+impl Drop for OnLeave {
+    fn drop(&mut self) {
+        if let Some(leave) = self.0.take() {
+            leave();
+        }
+    }
+}
+
+impl fmt::Debug for OnLeave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnLeave({})", self.0.is_some())
+    }
+}
+
+impl Replies {
+    /// Waits until it is clear which kind of response this will be.
+    pub(super) async fn first(mut self, accept: Accept, patience: Duration) -> Result<Answer, Refusal> {
+        let mut answers = Vec::new();
+        if !accept.json {
+            return Ok(Answer::Events(answers, self));
+        }
+        let expected = match self.expected {
+            Expected::One => 1,
+            Expected::Batch(answers) => answers,
+            Expected::Unbounded => return Ok(Answer::Events(answers, self)),
+        };
+        while answers.len() < expected {
+            let reply = tokio::time::timeout(patience, self.receiver.recv()).await;
+            match reply.map_err(|_| Refusal::UpstreamTimeout)?.ok_or(Refusal::UpstreamGone)? {
+                Reply::Answer(answer) => answers.push(Reply::Answer(answer)),
+                message @ Reply::Message(_) => {
+                    answers.push(message);
+                    return Ok(Answer::Events(answers, self));
+                }
+            }
+        }
+        self.on_leave.0 = None;
+        let texts = answers.into_iter().map(|(Reply::Answer(text) | Reply::Message(text))| text);
+        Ok(Answer::Json(match self.expected {
+            Expected::Batch(_) => array(texts),
+            Expected::One | Expected::Unbounded => texts.last().unwrap_or_default(),
+        }))
+    }
+}
+
+impl Answer {
+    /// The whole response. `status_of` says which status an answer's `error.type` means.
+    pub(super) fn respond(
+        self,
+        mut account: Account,
+        session_id: Option<&str>,
+        status_of: fn(&str) -> StatusCode,
+    ) -> Response<Body> {
+        let mut response = match self {
+            Self::Status(status) => {
+                account.close(Ending::Relayed, None);
+                with_status(status, Bytes::new())
+            }
+            Self::Json(body) => {
+                let error = envelope::error_type(&body);
+                account.close(Ending::Relayed, error);
+                let mut response = with_status(error.map_or(StatusCode::OK, status_of), body);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Self::Events(first, replies) => {
+                let mut response = Response::new(Events::new(first, replies, account).boxed_unsync());
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+                response
+            }
+        };
+        if let Some(id) = session_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            response.headers_mut().insert(HeaderName::from_static(SESSION_ID), id);
+        }
+        response
+    }
+}
+
+fn with_status(status: StatusCode, body: Bytes) -> Response<Body> {
+    let never = |never: Infallible| match never {};
+    let mut response = Response::new(Full::new(body).map_err(never).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+fn array(texts: impl Iterator<Item = Bytes>) -> Bytes {
+    let mut out = BytesMut::from(&b"["[..]);
+    for (i, text) in texts.enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        out.extend_from_slice(&text);
+    }
+    out.put_u8(b']');
+    out.freeze()
+}
+
+/// The client's stream of events.
+#[derive(Debug)]
+struct Events {
+    first: VecDeque<Reply>,
+    replies: Replies,
+    /// Answers that are still to come; `None` = nobody counts.
+    remaining: Option<usize>,
+    error: Option<&'static str>,
+    account: Account,
+    keep_alive: Interval,
+}
+
+/// The child is gone, and not all requests are answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the MCP server ended before it answered")]
+struct Unanswered;
+
+impl Events {
+    fn new(first: Vec<Reply>, replies: Replies, account: Account) -> Self {
+        let remaining = match replies.expected {
+            Expected::One => Some(1),
+            Expected::Batch(answers) => Some(answers),
+            Expected::Unbounded => None,
+        };
+        let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        keep_alive.reset();
+        Self { first: first.into(), replies, remaining, error: None, account, keep_alive }
+    }
+
+    fn end(&mut self) {
+        self.replies.on_leave.0 = None;
+        self.account.close(Ending::Relayed, self.error);
+    }
+
+    fn event(&mut self, reply: Reply) -> Bytes {
+        self.keep_alive.reset();
+        let text = match reply {
+            Reply::Message(text) => text,
+            Reply::Answer(text) => {
+                self.error = envelope::error_type(&text).or(self.error);
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
+                if self.remaining == Some(0) {
+                    self.end();
+                }
+                text
+            }
+        };
+        let mut event = BytesMut::with_capacity(text.len() + 32);
+        event.extend_from_slice(b"event: message\ndata: ");
+        // A CR between tokens would end the event's line.
+        event.extend(text.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }));
+        event.extend_from_slice(b"\n\n");
+        event.freeze()
+    }
+}
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(reply) = self.first.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(self.event(reply)))));
+        }
+        if self.remaining == Some(0) {
+            return Poll::Ready(None);
+        }
+        match self.replies.receiver.poll_recv(cx) {
+            Poll::Ready(Some(reply)) => Poll::Ready(Some(Ok(Frame::data(self.event(reply))))),
+            Poll::Ready(None) if self.remaining.is_none() => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(None) => {
+                self.account.close(Ending::Aborted, None);
+                Poll::Ready(Some(Err(Unanswered.into())))
+            }
+            Poll::Pending => self.keep_alive.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b":\n\n"))))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(text: &'static str) -> Accept {
+        Accept::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(text))]))
+    }
+
+    async fn first(replies: &[&'static str], expected: Expected, accept: Accept) -> Result<Answer, Refusal> {
+        let (sender, receiver) = mpsc::channel(8);
+        for reply in replies {
+            let text = Bytes::from_static(reply.as_bytes());
+            let reply = if reply.contains("method") { Reply::Message(text) } else { Reply::Answer(text) };
+            sender.send(reply).await.unwrap();
+        }
+        drop(sender);
+        Replies { receiver, expected, on_leave: OnLeave::default() }.first(accept, Duration::from_secs(1)).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_alone_is_json_and_one_with_company_is_a_stream() {
+        let both = accept("application/json, text/event-stream");
+        assert!(matches!(first(&["1"], Expected::One, both).await, Ok(Answer::Json(body)) if body == "1"));
+        assert!(
+            matches!(first(&["1", "2"], Expected::Batch(2), both).await, Ok(Answer::Json(body)) if body == "[1,2]")
+        );
+        assert!(matches!(first(&["method", "1"], Expected::One, both).await, Ok(Answer::Events(..))));
+        assert!(matches!(first(&["1"], Expected::One, accept("text/event-stream")).await, Ok(Answer::Events(..))));
+        assert!(matches!(first(&["1"], Expected::Batch(2), both).await, Err(Refusal::UpstreamGone)));
+    }
+
+    #[test]
+    fn accept_headers_say_what_a_client_reads() {
+        assert_eq!(accept("*/*"), Accept { json: true, events: false });
+        assert_eq!(accept("text/event-stream, application/json;q=0.5"), Accept { json: true, events: true });
+        assert_eq!(Accept::of(&HeaderMap::new()), Accept { json: true, events: false });
+    }
+}

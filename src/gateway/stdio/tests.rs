@@ -1,0 +1,231 @@
+//! Stdio upstreams as HTTP clients see them; the servers are small shell scripts.
+
+use std::time::Duration;
+
+use crate::gateway::tests::{Peer, Running, gateway, until, within};
+use crate::gateway::{GatewayConfig, Timeouts};
+use crate::upstream::{StdioCommand, Target, UpstreamConfig};
+
+/// Answers each request with the line that it got, as `result.got`, and obeys words in it.
+const ECHO: &str = r#"
+while IFS= read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id": *\("[^"]*"\|[0-9.]*\).*/\1/p')
+  token=$(printf '%s' "$line" | sed -n 's/.*"progressToken": *\("[^"]*"\|[0-9.]*\).*/\1/p')
+  case "$line" in *exit_now*) exit 3;; esac
+  case "$line" in *progress_please*)
+    printf '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}\n' "$token";; esac
+  case "$line" in *say_changed*) printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n';; esac
+  case "$line" in *stay_silent*) continue;; esac
+  case "$line" in *unknown_method*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id"; continue;; esac
+  case "$line" in *cancelled*) last=$line; continue;; esac
+  case "$line" in *tell_last*) printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "${last:-null}"; continue;; esac
+  if [ -n "$id" ]; then printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s}}\n' "$id" $$; fi
+done
+"#;
+
+async fn echo(change: impl FnOnce(&mut GatewayConfig)) -> Running {
+    let command =
+        StdioCommand { program: "sh".into(), args: vec!["-c".into(), ECHO.into()], ..StdioCommand::default() };
+    let timeouts = Timeouts {
+        shutdown: Duration::from_secs(1),
+        child_exit: Duration::from_millis(200),
+        response: Duration::from_secs(5),
+        ..Timeouts::default()
+    };
+    let upstreams = vec![UpstreamConfig { name: "up".into(), target: Target::Stdio(command) }];
+    let mut config = GatewayConfig { upstreams, timeouts, ..GatewayConfig::default() };
+    change(&mut config);
+    gateway(config).await
+}
+
+/// One request on a connection of its own: head, and body as far as `end`.
+async fn ask(gateway: &Running, headers: &str, body: &str, end: &str) -> (String, String) {
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", headers, body).await;
+    let head = client.until("\r\n\r\n").await;
+    (head, client.until(end).await)
+}
+
+fn status(head: &str) -> &str {
+    head["HTTP/1.1 ".len()..].split(' ').next().unwrap()
+}
+
+const BOTH: &str = "accept: application/json, text/event-stream\r\n";
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+
+/// Opens a session, and returns the header that names it.
+async fn open(gateway: &Running) -> String {
+    let (head, body) = ask(gateway, BOTH, INITIALIZE, "}}").await;
+    assert_eq!(status(&head), "200", "{head}");
+    assert!(body.contains(r#""id":0,"result""#), "{body}");
+    let id = head.split("mcp-session-id: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    assert_eq!(id.len(), 32);
+    format!("{BOTH}mcp-session-id: {id}\r\n")
+}
+
+#[tokio::test]
+async fn a_session_is_a_child_from_initialize_to_delete() {
+    let gateway = echo(|_| {}).await;
+    let (one, two) = (open(&gateway).await, open(&gateway).await);
+    assert_ne!(one, two);
+    assert_eq!(gateway.metrics.sessions.get(), 2);
+
+    let (head, first) = ask(&gateway, &one, "{\"id\": \"a\",\r\n \"method\":\"x\"}", "}}").await;
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert!(first.starts_with(r#"{"jsonrpc":"2.0","id":"a","result""#), "{first}");
+    let (_, same) = ask(&gateway, &one, r#"{"id":"a","method":"y"}"#, "}}").await;
+    assert_eq!(first, same);
+    let (_, other) = ask(&gateway, &two, r#"{"id":"a","method":"y"}"#, "}}").await;
+    assert_ne!(first, other);
+
+    let (head, _) = ask(&gateway, &one, r#"{"method":"notifications/initialized"}"#, "").await;
+    assert_eq!(status(&head), "202");
+
+    let mut client = Peer::connect(gateway.address).await;
+    client.send(&format!("DELETE /mcp/up HTTP/1.1\r\nhost: localhost\r\n{one}\r\n")).await;
+    assert_eq!(status(&client.until("\r\n\r\n").await), "200");
+    let (head, _) = ask(&gateway, &one, r#"{"id":1,"method":"y"}"#, "unknown_session").await;
+    assert_eq!(status(&head), "404");
+    until(|| gateway.metrics.sessions.get() == 1).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_before_the_answer_makes_it_a_stream() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let ask_progress = r#"{"id":1,"method":"progress_please","params":{"_meta":{"progressToken":"t"}}}"#;
+    let (head, body) = ask(&gateway, &session, ask_progress, "\r\n0\r\n\r\n").await;
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    let (progress, answer) = (body.find(r#""progressToken":"t""#), body.find(r#""id":1,"result""#));
+    assert!(progress.unwrap() < answer.unwrap(), "{body}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_request_goes_to_the_get_stream_or_waits_for_it() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    ask(&gateway, &session, r#"{"method":"say_changed"}"#, "").await;
+    let listen = format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{session}\r\n");
+    let mut listener = Peer::connect(gateway.address).await;
+    listener.send(&listen).await;
+    listener.until("list_changed\"}\n\n").await;
+    // With the stream open, a request's answer stays plain JSON.
+    let (head, _) = ask(&gateway, &session, r#"{"id":1,"method":"say_changed"}"#, "}}").await;
+    assert!(head.contains("application/json"), "{head}");
+    listener.until("list_changed\"}\n\n").await;
+
+    let mut second = Peer::connect(gateway.address).await;
+    second.send(&listen).await;
+    assert_eq!(status(&second.until("\r\n\r\n").await), "409");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_split_and_answered_as_one() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let batch = r#"[{"id":1,"method":"x"},{"method":"notifications/y"},{"id":2,"method":"z"}]"#;
+    let (_, body) = ask(&gateway, &session, batch, "]").await;
+    let answers: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&answers[0]["id"], &answers[1]["id"]), (&1.into(), &2.into()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_dies_answers_its_requests_and_takes_its_session_with_it() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let (_, body) = ask(&gateway, &session, r#"{"id":"q","method":"exit_now"}"#, "}}").await;
+    assert!(body.contains(r#""id":"q","error":{"code":1011"#), "{body}");
+    until(|| gateway.metrics.sessions.get() == 0).await;
+    let (head, _) = ask(&gateway, &session, r#"{"id":1,"method":"y"}"#, "unknown_session").await;
+    assert_eq!(status(&head), "404");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_stdio_server_must_not_get_is_refused_here() {
+    let gateway = echo(|config| config.limits.sessions_max = 1).await;
+    let session = open(&gateway).await;
+    let check = async |headers: &str, body: &str, expect: (&str, &str)| {
+        let (head, _) = ask(&gateway, headers, body, expect.1).await;
+        assert_eq!(status(&head), expect.0, "{body}");
+    };
+    check(BOTH, INITIALIZE, ("503", "too_many_sessions")).await;
+    check(&session, "nonsense", ("400", "-32700")).await;
+    check(&session, "[]", ("400", "-32600")).await;
+    check(&session, "5", ("400", "-32600")).await;
+    check(BOTH, r#"{"id":1,"method":"x"}"#, ("400", "missing_session")).await;
+    check(&format!("{session}mcp-protocol-version: 1999-01-01\r\n"), INITIALIZE, ("400", "not supported")).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_unanswered_request_times_out_and_is_cancelled() {
+    let gateway = echo(|config| config.timeouts.response = Duration::from_millis(300)).await;
+    let session = open(&gateway).await;
+    let (head, _) =
+        ask(&gateway, &session, r#"{"id":"s","method":"stay_silent"}"#, r#""id":"s","error":{"code":1010"#).await;
+    assert_eq!(status(&head), "504");
+    let (_, last) = ask(&gateway, &session, r#"{"id":1,"method":"tell_last"}"#, "}}}").await;
+    assert!(last.contains(r#""requestId":"s""#), "{last}");
+    gateway.stop().await;
+}
+
+const MODERN: &str = "accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n";
+
+#[tokio::test]
+async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
+    let gateway = echo(|_| {}).await;
+    let ask_progress = r#"{"id":"x","method":"progress_please","params":{"_meta":{"progressToken":5}}}"#;
+    let ((head, one), (_, two)) = tokio::join!(
+        ask(&gateway, MODERN, ask_progress, "\r\n0\r\n\r\n"),
+        ask(&gateway, MODERN, ask_progress, "\r\n0\r\n\r\n"),
+    );
+    assert!(!head.contains("mcp-session-id"), "{head}");
+    for body in [&one, &two] {
+        assert_eq!(body.matches(r#""progressToken":5"#).count(), 1, "{body}");
+        assert_eq!(body.matches(r#""id":"x","result""#).count(), 1, "{body}");
+    }
+    let pid = |body: &str| body.split("\"pid\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
+    assert_eq!(pid(&one), pid(&two));
+    let (head, _) = ask(&gateway, MODERN, r#"{"id":1,"method":"unknown_method"}"#, "}}").await;
+    assert_eq!(status(&head), "404");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_modern_client_that_leaves_sends_a_cancellation() {
+    let gateway = echo(|_| {}).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", MODERN, r#"{"id":"gone","method":"stay_silent"}"#).await;
+    until(|| gateway.metrics.overhead.get_sample_count() == 1).await;
+    drop(client);
+    until(|| gateway.metrics.connections.get() == 0).await;
+    let told = within(async {
+        loop {
+            let (_, last) = ask(&gateway, MODERN, r#"{"id":1,"method":"tell_last"}"#, "}").await;
+            if last.contains("cancelled") {
+                return last;
+            }
+        }
+    })
+    .await;
+    assert!(told.contains(r#""requestId":1"#), "{told}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_start_is_a_bad_gateway() {
+    let gateway = echo(|config| {
+        let command = StdioCommand { program: "./no-such-program".into(), ..StdioCommand::default() };
+        config.upstreams[0].target = Target::Stdio(command);
+    })
+    .await;
+    let (head, _) = ask(&gateway, BOTH, INITIALIZE, "upstream_unreachable").await;
+    assert_eq!(status(&head), "502");
+    assert!(ask(&gateway, MODERN, r#"{"id":1,"method":"x"}"#, "upstream_unreachable").await.0.contains("502"));
+    gateway.stop().await;
+}

@@ -1,0 +1,363 @@
+//! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::upstream::UpstreamConfig;
+
+/// Everything in these tests is local and at once; what takes this long hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) metrics: GatewayMetrics,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+impl Running {
+    pub(super) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        within(self.served).await.unwrap();
+    }
+
+    fn requests(&self, server: &str, outcome: &str) -> u64 {
+        self.metrics.requests.with_label_values(&[server, outcome]).get()
+    }
+}
+
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Waits for something that another task is about to do.
+pub(super) async fn until(mut done: impl FnMut() -> bool) {
+    within(async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+pub(super) async fn gateway(config: GatewayConfig) -> Running {
+    let metrics = GatewayMetrics::register(&prometheus::Registry::new()).unwrap();
+    let gateway = Gateway::new(config, test_edge(), metrics.clone()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(serve(listener, gateway, async move { drop(stopped.await) }));
+    Running { address, metrics, stop, served }
+}
+
+fn test_edge() -> Edge {
+    Edge {}
+}
+
+async fn before(upstream: SocketAddr) -> Running {
+    gateway(config(&format!("up=http://{upstream}/base?own=1"))).await
+}
+
+pub(super) fn config(upstream: &str) -> GatewayConfig {
+    let upstreams = vec![upstream.parse::<UpstreamConfig>().unwrap()];
+    let timeouts = Timeouts { shutdown: Duration::from_secs(1), ..Timeouts::default() };
+    GatewayConfig { upstreams, timeouts, ..GatewayConfig::default() }
+}
+
+/// An upstream that takes one connection and is scripted by the test.
+async fn scripted<F>(script: impl FnOnce(Peer) -> F + Send + 'static) -> (SocketAddr, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        script(Peer::new(stream)).await;
+    });
+    (address, task)
+}
+
+/// One end of a connection, spoken to in plain text.
+pub(super) struct Peer {
+    stream: TcpStream,
+    seen: Vec<u8>,
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream, seen: Vec::new() }
+    }
+
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(super) async fn send(&mut self, text: &str) {
+        within(self.stream.write_all(text.as_bytes())).await.unwrap();
+    }
+
+    /// Reads until `end` has come, and returns all up to and including it.
+    pub(super) async fn until(&mut self, end: &str) -> String {
+        within(async {
+            loop {
+                if let Some(at) = memchr::memmem::find(&self.seen, end.as_bytes()) {
+                    let rest = self.seen.split_off(at + end.len());
+                    return String::from_utf8(std::mem::replace(&mut self.seen, rest)).unwrap();
+                }
+                let read = self.stream.read_buf(&mut self.seen).await.unwrap();
+                assert!(read > 0, "closed before {end:?}: {:?}", String::from_utf8_lossy(&self.seen));
+            }
+        })
+        .await
+    }
+
+    /// Reads until the other side closes.
+    pub(super) async fn rest(&mut self) -> String {
+        let mut bytes = std::mem::take(&mut self.seen);
+        // A reset is an end too.
+        let _ = within(self.stream.read_to_end(&mut bytes)).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    pub(super) async fn post(&mut self, path: &str, headers: &str, body: &str) {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{headers}\r\n");
+        self.send(&(head + body)).await;
+    }
+}
+
+const JSON_END: &str = "}\n";
+
+#[tokio::test]
+async fn bytes_status_headers_and_query_pass_both_ways() {
+    let body = "{\"jsonrpc\" :\t\"2.0\", \"id\":1.50,\"method\":\"tools/call\",\"unknown\":[1e3,\"\\u0041\"]}\n";
+    let (upstream, served) = scripted(move |mut peer| async move {
+        let request = peer.until(JSON_END).await;
+        let (head, sent) = request.split_once("\r\n\r\n").unwrap();
+        assert_eq!(sent, body);
+        assert!(head.starts_with("POST /base?own=1&q=%20 HTTP/1.1\r\n"), "{head}");
+        let host = format!("host: {}", peer.stream.local_addr().unwrap());
+        for header in ["mcp-param-x: =?base64?eA==?=", "accept-encoding: identity", "authorization: Bearer t", &host] {
+            assert!(head.contains(header), "{header} in {head}");
+        }
+        for header in ["x-hop", "keep-alive", "gzip", "localhost\r\n"] {
+            assert!(!head.contains(header), "{header} not in {head}");
+        }
+        let answer = "{ \"jsonrpc\":\"2.0\",  \"result\":{\"new\":1.50} }\n";
+        let length = answer.len();
+        peer.send(&format!("HTTP/1.1 418 Odd\r\ncontent-type: application/json\r\nx-mine: 1\r\nx-mine: 2\r\nconnection: keep-alive\r\ncontent-length: {length}\r\n\r\n{answer}")).await;
+    })
+    .await;
+    let gateway = before(upstream).await;
+    let mut client = Peer::connect(gateway.address).await;
+    let headers = "accept-encoding: gzip\r\nmcp-param-x: =?base64?eA==?=\r\nauthorization: Bearer t\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: 1\r\n";
+    client.post("/mcp/up?q=%20", headers, body).await;
+    let head = client.until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 418"), "{head}");
+    assert!(head.contains("x-mine: 1\r\nx-mine: 2\r\n"), "{head}");
+    assert_eq!(client.until(" }\n").await, "{ \"jsonrpc\":\"2.0\",  \"result\":{\"new\":1.50} }\n");
+    within(served).await.unwrap();
+    until(|| gateway.requests("up", "relayed") == 1).await;
+    gateway.stop().await;
+}
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one() {
+    let seen = Arc::new(Notify::new());
+    let first_seen = Arc::clone(&seen);
+    let (upstream, _served) = scripted(move |mut peer| async move {
+        peer.until(JSON_END).await;
+        peer.send(&(EVENTS.to_owned() + &chunk(": hi\nid: 1\ndata: {\"one\":1}\n\n"))).await;
+        first_seen.notified().await;
+        peer.send(&(chunk("data: {\"two\":2}\n\n") + "0\r\n\r\n")).await;
+    })
+    .await;
+    let gateway = before(upstream).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", "", "{\"id\":1,\"method\":\"x\"}\n").await;
+    client.until(": hi\nid: 1\ndata: {\"one\":1}\n\n").await;
+    seen.notify_one();
+    client.until("data: {\"two\":2}\n\n").await;
+    client.until("0\r\n\r\n").await;
+    until(|| gateway.requests("up", "relayed") == 1).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_dies_in_the_middle_is_no_clean_end() {
+    let (upstream, _served) = scripted(|mut peer| async move {
+        peer.until(JSON_END).await;
+        peer.send(&(EVENTS.to_owned() + &chunk("data: {\"one\":1}\n\n"))).await;
+    })
+    .await;
+    let gateway = before(upstream).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", "", "{\"id\":1,\"method\":\"x\"}\n").await;
+    let all = client.rest().await;
+    assert!(all.contains("data: {\"one\":1}\n\n") && !all.ends_with("0\r\n\r\n"), "{all}");
+    until(|| gateway.requests("up", "aborted") == 1).await;
+    gateway.stop().await;
+}
+
+/// The upstream holds its answer until the client has left; `expect` says what it then finds.
+async fn check_disconnect(version: &str, before_head: bool, expect_cancelled: bool) {
+    let left = Arc::new(Notify::new());
+    let client_left = Arc::clone(&left);
+    let (upstream, served) = scripted(move |mut peer| async move {
+        peer.until(JSON_END).await;
+        if !before_head {
+            peer.send(&(EVENTS.to_owned() + &chunk("data: 1\n\n"))).await;
+        }
+        client_left.notified().await;
+        if expect_cancelled {
+            assert_eq!(peer.rest().await, "");
+        } else {
+            let head = if before_head { EVENTS } else { "" };
+            peer.send(&(head.to_owned() + &chunk("data: {\"late\":1}\n\n") + "0\r\n\r\n")).await;
+            // Kept alive: the gateway has read to the end.
+            let again = within(peer.stream.readable());
+            drop(again);
+        }
+    })
+    .await;
+    let gateway = before(upstream).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", &format!("mcp-protocol-version: {version}\r\n"), "{\"id\":1,\"method\":\"x\"}\n").await;
+    if before_head {
+        until(|| gateway.metrics.overhead.get_sample_count() == 1).await;
+    } else {
+        client.until("data: 1\n\n").await;
+    }
+    drop(client);
+    until(|| gateway.metrics.connections.get() == 0).await;
+    left.notify_one();
+    within(served).await.unwrap();
+    let outcome = if expect_cancelled { "client_left" } else { "relayed" };
+    until(|| gateway.requests("up", outcome) == 1).await;
+    until(|| gateway.metrics.abandoned.get() == 0).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_legacy_client_that_leaves_cancels_nothing() {
+    check_disconnect("2025-06-18", true, false).await;
+    check_disconnect("2025-06-18", false, false).await;
+}
+
+#[tokio::test]
+async fn a_modern_client_that_leaves_cancels() {
+    check_disconnect("2026-07-28", true, true).await;
+    check_disconnect("2026-07-28", false, true).await;
+}
+
+async fn check_refused(gateway: &Running, request: &str, status: &str, expect: &str) {
+    let mut client = Peer::connect(gateway.address).await;
+    client.send(request).await;
+    let head = client.until("\r\n\r\n").await;
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    assert!(head.contains("content-type: application/json\r\n"), "{head}");
+    client.until(expect).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_relayed_is_answered_as_json_rpc() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut config = config(&format!("up=http://{free}/"));
+    config.limits.body_bytes_max = 64;
+    let gateway = gateway(config).await;
+    let local = "host: localhost\r\n";
+    let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\n{headers}\r\n");
+    check_refused(&gateway, &get("/mcp/dwon", local), "404", "no upstream `dwon`; known upstreams: up").await;
+    check_refused(&gateway, &get("/mcp/up/more", local), "404", "unknown_path").await;
+    check_refused(&gateway, &get("/", local), "404", "unknown_path").await;
+    check_refused(&gateway, &get("/mcp/up", "host: evil.example\r\n"), "403", "host_not_allowed").await;
+    let origin = format!("{local}origin: http://evil.example\r\n");
+    check_refused(&gateway, &get("/mcp/up", &origin), "403", "origin_not_allowed").await;
+    let post =
+        |length: usize, body: &str| format!("POST /mcp/up HTTP/1.1\r\n{local}content-length: {length}\r\n\r\n{body}");
+    check_refused(&gateway, &post(65, ""), "413", "\"code\":1006").await;
+    let chunked =
+        format!("POST /mcp/up HTTP/1.1\r\n{local}transfer-encoding: chunked\r\n\r\n{}", chunk(&"x".repeat(65)));
+    check_refused(&gateway, &chunked, "413", "body_too_large").await;
+    let body = r#"{"jsonrpc":"2.0","id":"a b","method":"x"}"#;
+    check_refused(&gateway, &post(body.len(), body), "502", r#"{"jsonrpc":"2.0","id":"a b","error":{"code":1009"#)
+        .await;
+    assert_eq!(gateway.requests("up", "upstream_unreachable"), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_times_out_and_one_that_hangs_up_is_gone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = config(&format!("up=http://{}/", listener.local_addr().unwrap()));
+    config.timeouts.response = Duration::from_millis(20);
+    let silent = gateway(config).await;
+    let post = "POST /mcp/up HTTP/1.1\r\nhost: localhost\r\ncontent-length: 22\r\n\r\n{\"id\":7,\"method\":\"x\"} ";
+    check_refused(&silent, post, "504", r#""id":7,"error":{"code":1010"#).await;
+    silent.stop().await;
+
+    let (upstream, _served) = scripted(|mut peer| async move { drop(peer.until("x\"} ").await) }).await;
+    let gone = before(upstream).await;
+    check_refused(&gone, post, "502", r#""id":7,"error":{"code":1011"#).await;
+    gone.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_json_rpc_is_for_the_upstream_to_judge() {
+    let (upstream, _served) = scripted(|mut peer| async move {
+        let request = peer.until("nonsense\n").await;
+        assert!(request.ends_with("\r\n\r\nnonsense\n"));
+        peer.send("HTTP/1.1 400 Bad\r\ncontent-length: 2\r\n\r\nno").await;
+    })
+    .await;
+    let gateway = before(upstream).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", "", "nonsense\n").await;
+    client.until("\r\n\r\nno").await;
+    assert_eq!(gateway.metrics.malformed.with_label_values(&["up"]).get(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_response_above_the_capture_bound_is_relayed_and_counted() {
+    let (upstream, _served) = scripted(|mut peer| async move {
+        peer.until(JSON_END).await;
+        let body = "x".repeat(200);
+        peer.send(&format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 200\r\n\r\n{body}"))
+            .await;
+    })
+    .await;
+    let mut config = config(&format!("up=http://{upstream}/"));
+    config.limits.capture_bytes_max = 100;
+    let gateway = gateway(config).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", "", "{\"id\":1,\"method\":\"x\"}\n").await;
+    client.until(&"x".repeat(200)).await;
+    until(|| gateway.metrics.unread.with_label_values(&["up", "too_large"]).get() == 1).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn names_are_checked_and_given_once() {
+    let metrics = || GatewayMetrics::register(&prometheus::Registry::new()).unwrap();
+    let mut config = config("up=http://localhost/");
+    config.upstreams.push(config.upstreams[0].clone());
+    assert!(matches!(Gateway::new(config.clone(), test_edge(), metrics()), Err(GatewayError::DuplicateName(_))));
+    config.upstreams[0].name = "a/b".into();
+    assert!(matches!(Gateway::new(config, test_edge(), metrics()), Err(GatewayError::Name { .. })));
+}

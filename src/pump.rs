@@ -1,0 +1,25 @@
+//! From the engine to the history: a tick's records and what they gave, as the rows to write.
+
+use undercurrent_dataflows::graph::TickOutput;
+use undercurrent_schemas::ids::{Micros, Tick};
+use undercurrent_schemas::log::CommittedTick;
+
+use crate::history::{TickRows, messages_of};
+
+/// The rows of one tick. Records that are no events are left out here; the engine has counted them.
+#[must_use]
+pub fn rows_of(tick: &CommittedTick, output: TickOutput) -> TickRows {
+    let (messages, _corrupt) = messages_of(tick);
+    let TickOutput { tick, watermark, calls, sessions, features, models, .. } = output;
+    // The end of a replay is the end of all time, which has no date: it is filed by its tick, which recorded time gave.
+    let watermark = if watermark == Micros(i64::MAX) { replayed_time(tick) } else { watermark };
+    TickRows { tick, watermark, messages, calls, sessions, features, models }
+}
+
+/// Length of a tick of recorded time.
+pub const REPLAY_TICK_US: i64 = 50_000;
+
+/// When a tick of a replay began, in recorded time.
+fn replayed_time(tick: Tick) -> Micros {
+    Micros(i64::try_from(tick.0).unwrap_or(i64::MAX).saturating_mul(REPLAY_TICK_US))
+}

@@ -1,0 +1,216 @@
+//! `wrap`: stands between a client and one stdio server, one to one, and changes nothing.
+//!
+//! Every line passes byte for byte; standard error is the child's own; its exit code becomes ours; nothing else is ever
+//! written to standard output, except the error that answers a message which the edge blocks. Not here: HTTP, several
+//! clients. Neighbours: the edge, told of each line; `upstream::process`, which ends the child.
+
+mod signals;
+mod stdin;
+
+use std::io;
+use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
+use tokio::sync::mpsc;
+
+use crate::edge::{BlockReason, Edge, EdgeSession, Outcome, SessionKey, SessionRef, Transport};
+use crate::gateway::refusal_line;
+use crate::upstream::StdioCommand;
+use crate::upstream::lines::{LineReader, Piece, content};
+use crate::upstream::process::{self, Standing};
+
+/// Lines above this pass all the same, but are not read for facts.
+const LINE_BYTES_MAX: usize = 32 << 20;
+/// What the child gets to leave after its input has ended, and again after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What is still read from a child that has exited: its children may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// As shells report a program that could not be started.
+const NOT_STARTED: u8 = 127;
+
+/// Runs the command until it exits or the client goes; the exit code is the command's.
+pub async fn run(command: StdioCommand, edge: Edge, name: &str) -> ExitCode {
+    let mut child = match process::start(&command, Standing::Foreground) {
+        Ok(child) => child,
+        Err(error) => {
+            tracing::error!(%error, program = command.program, "start the command");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    let session = match session(&edge, name) {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::error!(%error, "make a session id");
+            return ExitCode::FAILURE;
+        }
+    };
+    let status = relay(&mut child, stdin::stdin(), tokio::io::stdout(), &session).await;
+    session.end();
+    match status {
+        Ok(status) => exit_code(status),
+        Err(error) => {
+            tracing::error!(%error, "wait for the command");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn session(edge: &Edge, name: &str) -> Result<Arc<EdgeSession>, getrandom::Error> {
+    let id = u128::from(getrandom::u64()?) << 64 | u128::from(getrandom::u64()?);
+    Ok(edge.session(&SessionRef {
+        server: name.into(),
+        key: SessionKey::Id(format!("{id:032x}")),
+        // Whoever starts us is the user whose process this is; there is no address to tell users apart by.
+        principal: "local".into(),
+        transport: Transport::Pipe,
+    }))
+}
+
+async fn relay(
+    child: &mut Child,
+    client_in: impl AsyncRead + Unpin,
+    client_out: impl AsyncWrite + Unpin,
+    session: &EdgeSession,
+) -> io::Result<ExitStatus> {
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        unreachable!("both were asked for as pipes")
+    };
+    let (refused, refusals) = mpsc::channel(16);
+    let up = to_server(LineReader::new(client_in, LINE_BYTES_MAX), stdin, session, refused);
+    let down = to_client(LineReader::new(stdout, LINE_BYTES_MAX), client_out, session, refusals);
+    let exit = async {
+        let mut signals = signals::Signals::new()?;
+        let mut up = std::pin::pin!(up);
+        loop {
+            tokio::select! {
+                status = child.wait() => return status,
+                signal = signals.next() => signals.forward(child, signal),
+                () = &mut up => break,
+            }
+        }
+        // The client has gone, and the child's input is closed. Its last words are still relayed meanwhile.
+        process::stop(child, Standing::Foreground, PATIENCE).await
+    };
+    let mut down = std::pin::pin!(down);
+    let mut exit = std::pin::pin!(exit);
+    let mut down_open = true;
+    let status = loop {
+        tokio::select! {
+            status = &mut exit => break status?,
+            () = &mut down, if down_open => down_open = false,
+        }
+    };
+    if down_open {
+        let _ = tokio::time::timeout(LAST_WORDS, down).await;
+    }
+    Ok(status)
+}
+
+/// Client to server, until either side ends; returning drops, and so closes, the child's input.
+async fn to_server(
+    mut lines: LineReader<impl AsyncRead + Unpin>,
+    mut stdin: ChildStdin,
+    session: &EdgeSession,
+    refused: mpsc::Sender<Bytes>,
+) {
+    loop {
+        let piece = match lines.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "read from the client");
+                return;
+            }
+        };
+        let (Piece::Line(bytes) | Piece::Part { bytes, .. }) = &piece;
+        if let Piece::Line(line) = &piece
+            && let Err(reason) = decide(session, content(line)).await
+        {
+            tracing::info!(reason = reason.code, "message blocked");
+            if let Some(answer) = refusal_line(reason, line)
+                && refused.send(answer).await.is_err()
+            {
+                return;
+            }
+            continue;
+        }
+        if let Err(error) = stdin.write_all(bytes).await {
+            // The child has closed its input; what it still says and its exit code are the answer.
+            tracing::debug!(%error, "write to the command");
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn decide(session: &EdgeSession, message: &[u8]) -> Result<(), BlockReason> {
+    if message.is_empty() {
+        return Ok(());
+    }
+    match session.client_message(message) {
+        Outcome::Forward(permit) => drop(permit),
+        Outcome::Delay(pause, permit) => {
+            tokio::time::sleep(pause).await;
+            drop(permit);
+        }
+        Outcome::Block(reason) => return Err(reason),
+    }
+    Ok(())
+}
+
+/// Server to client, and our own refusals between its lines. The only writer of standard output.
+async fn to_client(
+    mut lines: LineReader<impl AsyncRead + Unpin>,
+    mut out: impl AsyncWrite + Unpin,
+    session: &EdgeSession,
+    mut refusals: mpsc::Receiver<Bytes>,
+) {
+    let mut within_line = false;
+    loop {
+        let piece = tokio::select! {
+            piece = lines.next() => piece,
+            Some(refusal) = refusals.recv(), if !within_line => Ok(Some(Piece::Part { bytes: refusal, last: true })),
+        };
+        let piece = match piece {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "read from the command");
+                return;
+            }
+        };
+        let (Piece::Line(bytes) | Piece::Part { bytes, .. }) = &piece;
+        let written = async {
+            out.write_all(bytes).await?;
+            out.flush().await
+        };
+        if let Err(error) = written.await {
+            tracing::debug!(%error, "write to the client");
+            return;
+        }
+        match &piece {
+            Piece::Line(line) if !content(line).is_empty() => session.server_message(content(line)),
+            Piece::Line(_) => {}
+            Piece::Part { last, .. } => within_line = !last,
+        }
+    }
+}
+
+/// The command's own code; 128 + the signal that ended it, as shells report it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(signal) = status.signal() {
+            return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+        }
+    }
+    // Windows codes are 32 bits wide; what does not fit still must not look like success.
+    status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+#[cfg(all(test, unix))]
+mod tests;

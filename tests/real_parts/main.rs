@@ -1,0 +1,21 @@
+//! The binary among real parts: official clients, real servers, readers and Prometheus. One slow test binary.
+//!
+//! A part that is missing fails the test that needs it, with the command that installs it; nothing is skipped.
+
+#[path = "../sources/mod.rs"]
+mod sources;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_disk;
+mod bad_input;
+mod bad_upstream;
+mod clients_http;
+mod clients_wrap;
+mod counting;
+mod crash;
+mod harness;
+mod metrics;
+mod readers;
+mod snippets;
+mod two_wraps;

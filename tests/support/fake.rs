@@ -1,0 +1,55 @@
+//! An upstream that behaves as a test wants, byte by byte: what no real server would do on request.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use super::http::{Message, Side, messages};
+
+/// Listens on a free port; each request of each connection goes to `answer`, which writes what it likes.
+pub(crate) fn upstream(answer: impl Fn(&Message, &mut TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let answer = answer.clone();
+            thread::spawn(move || serve(socket, &answer));
+        }
+    });
+    address
+}
+
+fn serve(mut socket: TcpStream, answer: &impl Fn(&Message, &mut TcpStream)) {
+    let mut received = Vec::new();
+    let mut answered = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = socket.read(&mut buffer) {
+        received.extend_from_slice(&buffer[..read]);
+        let requests = messages(Side::Client, &received, false);
+        for request in requests.iter().filter(|request| request.complete).skip(answered) {
+            answered += 1;
+            answer(request, &mut socket);
+        }
+    }
+}
+
+/// Writes a whole JSON response.
+pub(crate) fn respond(socket: &mut TcpStream, status: &str, headers: &str, body: &str) {
+    let length = body.len();
+    let response = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    // The gateway may have left.
+    let _ = socket.write_all(response.as_bytes());
+}
+
+/// Writes the head of an event stream and its first events, and leaves it open.
+pub(crate) fn begin_events(socket: &mut TcpStream, events: &[&str]) {
+    let mut response =
+        String::from("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for event in events {
+        let event = format!("event: message\ndata: {event}\n\n");
+        response.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
+    }
+    let _ = socket.write_all(response.as_bytes());
+}
