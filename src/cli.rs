@@ -17,10 +17,17 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `undercurrent::log=debug,info`.
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "UNDERCURRENT_LOG")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 100,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "UNDERCURRENT_LOG"
+    )]
     pub log_level: String,
     /// How it is written.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, display_order = 101, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

@@ -65,6 +65,8 @@ pub(super) fn remedy(path: &[String]) -> String {
         (_, [_, _, key, ..]) if key == "args" => "give a list of texts, such as [\"-y\", \"server-name\"]".into(),
         (_, [_, _, key, ..]) if key != "env" => "give a text in quotes".into(),
         (_, [_, _, key]) if key == "env" => "give a table of texts, such as { HOME = \"/srv\" }".into(),
+        (_, [_, _, key, _]) if key == "env" => "give a text in quotes".into(),
+        (_, [section]) => format!("write [{section}] and the keys below it"),
         _ => "write it as in config/undercurrent.toml".into(),
     }
 }

@@ -79,7 +79,9 @@ fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJ
             ));
         }
         if entry.cwd.is_some() {
-            found.notes.push(format!("server `{client_name}` names a working directory: it starts in that of the gateway"));
+            found
+                .notes
+                .push(format!("server `{client_name}` names a working directory: it starts in that of the gateway"));
         }
         let wrong = |value: &str, problem: String, remedy: &str| {
             ConfigError::from(Problem::Value {

@@ -171,8 +171,13 @@ impl Check<'_> {
         let mcp = self.address("listen.mcp", &raw.listen.mcp, hosts)?;
         let admin = self.address("listen.admin", &raw.listen.admin, hosts)?;
         if mcp == admin && mcp.port() != 0 {
-            let problem = "also the address of listen.mcp";
-            return Err(self.wrong("listen.admin", quoted(&raw.listen.admin), problem, "give it a port of its own"));
+            // Blame the one that somebody wrote.
+            let (key, text) = match self.places.of("listen.admin") {
+                Place::Default => ("listen.mcp", &raw.listen.mcp),
+                _ => ("listen.admin", &raw.listen.admin),
+            };
+            let problem = "listen.mcp and listen.admin are the same address";
+            return Err(self.wrong(key, quoted(text), problem, "give it a port of its own"));
         }
         Ok(Listen { mcp, admin })
     }

@@ -86,7 +86,8 @@ pub fn from_flag(text: &str) -> Result<Override, ConfigError> {
         ConfigError::from(Problem::Value {
             place: Place::Flag("--upstream".into()),
             key: "upstreams".into(),
-            value: format!("{text:?}"),
+            // What follows the name may hold a secret.
+            value: text.split_once('=').map_or_else(|| format!("{text:?}"), |(name, _)| format!("{name}=…")),
             problem: problem.into(),
             remedy: "write NAME=URL or NAME=\"COMMAND ARGS…\", such as files=\"npx -y server-filesystem /srv\"".into(),
         })
