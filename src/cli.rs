@@ -17,10 +17,17 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `undercurrent::log=debug,info`.
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info", env = "UNDERCURRENT_LOG")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 100,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "UNDERCURRENT_LOG"
+    )]
     pub log_level: String,
     /// How it is written.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, display_order = 101, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
@@ -100,7 +107,7 @@ pub struct ReplayArgs {
 impl ServeArgs {
     /// Where this command's settings come from, and what to tell the user about the client's file.
     pub fn sources(&self) -> Result<(Sources, Vec<String>), ConfigError> {
-        let mut sources = Sources::of_process(self.config.clone(), Vec::new());
+        let mut sources = Sources::of_process(self.config.clone(), self.data.clone());
         let client = match &self.mcp_json {
             Some(file) => mcp_json::read(file, &sources.env)?,
             None => mcp_json::McpJson::default(),
@@ -109,13 +116,10 @@ impl ServeArgs {
         for upstream in &self.upstream {
             sources.overrides.push(upstream_from_flag(upstream)?);
         }
-        let data = self.data.as_ref().map(|dir| dir.to_string_lossy().into_owned());
-        let flags = [
-            (["listen", "mcp"], "--listen", &self.listen),
-            (["listen", "admin"], "--admin", &self.admin),
-            (["data", "dir"], "--data", &data),
-        ];
-        sources.overrides.extend(flags.into_iter().filter_map(|(path, flag, text)| given(path, flag, text.as_deref())));
+        for (key, flag, address) in [("mcp", "--listen", &self.listen), ("admin", "--admin", &self.admin)] {
+            let given = |text: &String| Override::new(["listen", key], text.as_str(), Place::Flag(flag.into()));
+            sources.overrides.extend(address.as_ref().map(given));
+        }
         Ok((sources, client.notes))
     }
 }
@@ -124,11 +128,7 @@ impl WrapArgs {
     /// Where this command's settings come from.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let data = self.data.as_ref().map(|dir| dir.to_string_lossy());
-        Sources::of_process(
-            self.config.clone(),
-            given(["data", "dir"], "--data", data.as_deref()).into_iter().collect(),
-        )
+        Sources::of_process(self.config.clone(), self.data.clone())
     }
 }
 
@@ -138,12 +138,8 @@ impl ReplayArgs {
     pub fn sources(&self) -> Sources {
         let workers = self.workers.map(i64::from);
         let workers = workers.map(|n| Override::new(["engine", "workers"], n, Place::Flag("--workers".into())));
-        Sources::of_process(None, workers.into_iter().collect())
+        Sources { overrides: workers.into_iter().collect(), ..Sources::of_process(None, None) }
     }
-}
-
-fn given(path: [&str; 2], flag: &str, text: Option<&str>) -> Option<Override> {
-    text.map(|text| Override::new(path, text, Place::Flag(flag.to_owned())))
 }
 
 #[cfg(test)]

@@ -61,14 +61,14 @@ pub struct Gateway {
     pub response_capture_bytes_max: usize,
     /// Client connections at once; further ones wait.
     pub connections_max: usize,
-    /// Sessions that the edge remembers; the oldest idle one leaves first.
+    /// Sessions that the edge remembers; the one that was idle longest leaves first.
     pub sessions_max: usize,
-    /// Of both listeners.
+    /// Whom both listeners answer.
     pub hosts: HostRules,
     /// Whose `X-Forwarded-For` names the principal.
     pub trusted_proxies: Vec<Cidr>,
     pub upstream_connect_timeout: Duration,
-    /// Longest silence of an upstream that owes a response.
+    /// Longest silence of an upstream that owes the head of a response.
     pub upstream_idle_timeout: Duration,
 }
 
@@ -150,16 +150,19 @@ pub struct Sources {
     /// The process's environment.
     pub env: BTreeMap<String, String>,
     pub overrides: Vec<Override>,
+    /// `--data`: a path as the system gave it, which need not be text.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Sources {
     /// Those of this process; variables that are not UTF-8 are none of ours.
     #[must_use]
-    pub fn of_process(file: Option<PathBuf>, overrides: Vec<Override>) -> Self {
+    pub fn of_process(file: Option<PathBuf>, data_dir: Option<PathBuf>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self { file, env: std::env::vars_os().filter_map(text).collect(), overrides }
+        let env = std::env::vars_os().filter_map(text).collect();
+        Self { file, env, overrides: Vec::new(), data_dir }
     }
 }
 
@@ -175,7 +178,13 @@ impl Config {
             layers.apply(given)?;
         }
         let (raw, places) = layers.finish();
-        resolve::resolve(raw, &places, sources.file.as_deref(), &sources.env)
+        let surroundings = resolve::Surroundings {
+            places: &places,
+            file: sources.file.as_deref(),
+            data_flag: sources.data_dir,
+            data_default: data_default::data_dir(&sources.env),
+        };
+        resolve::resolve(raw, surroundings)
     }
 }
 

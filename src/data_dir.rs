@@ -1,12 +1,11 @@
 //! DATA: the directory that holds everything an installation knows, and who may read it.
 //!
 //! Any number of processes may open one DATA at the same moment: each file is made whole or not at all, and whoever
-//! is second reads what the first made. Not here: who *owns* DATA (a lock, the owner's), and what lies in `log/`,
-//! `history/` and `state/`.
+//! is second reads what the first made. Every process opens DATA here before it asks who owns it. Not here: the lock and
+//! the socket of the owner (`hub`), and what lies in `log/`, `history/` and `state/`.
 
 mod private_file;
 mod secrets;
-mod socket;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +44,6 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    socket: PathBuf,
     /// The current key last.
     digest_keys: Vec<DigestKey>,
     admin_token: AdminToken,
@@ -60,7 +58,6 @@ impl DataDir {
         let dir = Self {
             digest_keys: secrets::digest_keys(&root.join("digest.key"))?,
             admin_token: secrets::admin_token(&root.join("admin.token"))?,
-            socket: socket::path(&root)?,
             root,
         };
         for sub in [dir.log_dir(), dir.history_dir(), dir.state_dir()] {
@@ -88,12 +85,6 @@ impl DataDir {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.root.join("state")
-    }
-
-    /// Where the owner listens for the other processes: a socket, or a named pipe on Windows.
-    #[must_use]
-    pub fn socket_path(&self) -> &Path {
-        &self.socket
     }
 
     /// The key of new digests.

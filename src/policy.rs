@@ -133,12 +133,12 @@ mod tests {
             flag_never: ["ping".to_owned()].into(),
             ..Policy::default()
         };
-        let mut table = String::from("tool      p_value  decision\n");
+        let mut table = String::from("tool      p_value     decision\n");
         for tool in ["transfer", "ping", "search"] {
             for p_value in [None, Some(1.0), Some(0.01), Some(0.0099), Some(1e-9)] {
                 let decision = decide(p_value, tool, &policy);
                 let shown = p_value.map_or_else(|| "unknown".to_owned(), |p| p.to_string());
-                table.push_str(&format!("{tool:9} {shown:8} {}\n", decision.as_str()));
+                table.push_str(&format!("{tool:9} {shown:11} {}\n", decision.as_str()));
             }
         }
         insta::assert_snapshot!(table);

@@ -11,6 +11,7 @@ fn parse(line: &[&str]) -> Command {
 fn the_definition_is_sound_and_its_help_teaches() {
     let mut command = Cli::command().term_width(100);
     command.clone().debug_assert();
+    command.build();
     let mut help = command.render_help().to_string();
     for sub in ["serve", "wrap", "replay"] {
         let shown = command.find_subcommand_mut(sub).unwrap().render_help();

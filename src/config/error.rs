@@ -56,7 +56,7 @@ pub enum Problem {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{place}: not valid {format}: {problem}")]
     Syntax { place: Place, format: &'static str, problem: String },
-    #[error("{place}: unknown key `{key}` in {section}{}; keys: {}", did_you_mean(nearest), known.join(", "))]
+    #[error("{place}: unknown key `{key}` in {section}; {}keys: {}", did_you_mean(nearest), known.join(", "))]
     UnknownKey { place: Place, key: String, section: String, nearest: Option<String>, known: Vec<String> },
     #[error("{place}: `{key}` = {value}: {problem}; {remedy}")]
     Value { place: Place, key: String, value: String, problem: String, remedy: String },
@@ -65,7 +65,7 @@ pub enum Problem {
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+    nearest.as_ref().map_or_else(String::new, |name| format!("did you mean `{name}`? "))
 }
 
 /// Where each key that was given stands.
@@ -84,8 +84,13 @@ impl Places {
         self.insert(key.to_owned(), place);
     }
 
-    /// The place of a key, or of the nearest table around it that has one.
+    /// The place of a key; else of the first key below it, else of the nearest table around it.
     pub(super) fn of(&self, key: &str) -> Place {
+        let below = format!("{key}.");
+        let first_below = self.0.range(below.clone()..).next().filter(|(known, _)| known.starts_with(&below));
+        if let (None, Some((_, place))) = (self.0.get(key), first_below) {
+            return place.clone();
+        }
         let mut key = key;
         loop {
             if let Some(place) = self.0.get(key) {

@@ -8,7 +8,7 @@ use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 
 const UPSTREAMS: &str = "upstreams";
-const UPSTREAM_KEYS: [&str; 4] = ["url", "command", "args", "env"];
+pub(super) const UPSTREAM_KEYS: [&str; 4] = ["url", "command", "args", "env"];
 
 /// Every key of every fixed section with its default.
 pub(super) fn defaults() -> Table {
@@ -63,8 +63,10 @@ pub(super) fn remedy(path: &[String]) -> String {
         (Some(Value::String(s)), _) => format!("give a text in quotes, such as {s:?} (the default)"),
         (Some(Value::Array(_)), _) => "give a list of texts, such as [\"one\", \"two\"]".into(),
         (_, [_, _, key, ..]) if key == "args" => "give a list of texts, such as [\"-y\", \"server-name\"]".into(),
-        (_, [_, _, key, ..]) if key == "url" || key == "command" => "give a text in quotes".into(),
+        (_, [_, _, key, ..]) if key != "env" => "give a text in quotes".into(),
         (_, [_, _, key]) if key == "env" => "give a table of texts, such as { HOME = \"/srv\" }".into(),
+        (_, [_, _, key, _]) if key == "env" => "give a text in quotes".into(),
+        (_, [section]) => format!("write [{section}] and the keys below it"),
         _ => "write it as in config/undercurrent.toml".into(),
     }
 }

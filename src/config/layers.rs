@@ -81,7 +81,7 @@ impl Layers {
                 place,
                 key: path.join("."),
                 value: shown(path, &value),
-                problem: error.message().lines().next().unwrap_or("wrong type").to_owned(),
+                problem: problem(path, error.message()),
                 remedy: keys::remedy(path),
             }));
         }
@@ -99,6 +99,15 @@ impl Layers {
     pub(super) fn finish(self) -> (RawConfig, Places) {
         let raw = Value::Table(self.table).try_into().expect("every value was type-checked when it was set");
         (raw, self.places)
+    }
+}
+
+/// What is wrong with a type; serde's message repeats the value.
+fn problem(path: &[String], message: &str) -> String {
+    match path {
+        [_] => "not a table".into(),
+        [section, _, key, ..] if section == "upstreams" && key == "env" => "not a text".into(),
+        _ => message.lines().next().unwrap_or_default().to_owned(),
     }
 }
 

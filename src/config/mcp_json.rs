@@ -41,6 +41,7 @@ struct Entry {
     env: BTreeMap<String, String>,
     #[serde(default)]
     headers: BTreeMap<String, serde_json::Value>,
+    cwd: Option<String>,
     #[serde(default)]
     disabled: bool,
 }
@@ -76,6 +77,11 @@ fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJ
             found.notes.push(format!(
                 "server `{client_name}` sets headers ({headers}): keep them in the client, they are passed on"
             ));
+        }
+        if entry.cwd.is_some() {
+            found
+                .notes
+                .push(format!("server `{client_name}` names a working directory: it starts in that of the gateway"));
         }
         let wrong = |value: &str, problem: String, remedy: &str| {
             ConfigError::from(Problem::Value {

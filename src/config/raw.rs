@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use undercurrent_dataflows::facts::Limits;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,13 +61,13 @@ impl Default for RawGateway {
         Self {
             body_bytes_max: 8 << 20,
             response_capture_bytes_max: 4 << 20,
-            connections_max: 1024,
+            connections_max: 4096,
             sessions_max: 10_000,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
-            upstream_connect_timeout_ms: 5_000,
-            upstream_idle_timeout_ms: 300_000,
+            upstream_connect_timeout_ms: 10_000,
+            upstream_idle_timeout_ms: 600_000,
         }
     }
 }
@@ -86,13 +85,12 @@ pub(super) struct RawFacts {
 
 impl Default for RawFacts {
     fn default() -> Self {
-        let limits = Limits::default();
         Self {
-            depth_max: limits.depth_max as u64,
-            leaves_max: limits.leaves_max as u64,
-            index_values_max: limits.index_values_max as u64,
-            index_bytes_max: limits.index_bytes_max as u64,
-            open_requests_max: limits.open_requests_max as u64,
+            depth_max: 128,
+            leaves_max: 64,
+            index_values_max: 16_384,
+            index_bytes_max: 256 << 10,
+            open_requests_max: 1024,
             provenance_bytes_max: 256 << 20,
         }
     }
@@ -148,7 +146,7 @@ pub(super) struct RawHistory {
 
 impl Default for RawHistory {
     fn default() -> Self {
-        Self { roll_seconds: 60, roll_rows: 500_000, zstd_level: 3 }
+        Self { roll_seconds: 60, roll_rows: 131_072, zstd_level: 3 }
     }
 }
 

@@ -12,7 +12,7 @@ use url::Url;
 use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
-use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload, data_default};
+use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -23,20 +23,23 @@ macro_rules! number {
 
 const GIB: u64 = 1 << 30;
 
-pub(super) fn resolve(
-    raw: RawConfig,
-    places: &Places,
-    file: Option<&Path>,
-    env: &BTreeMap<String, String>,
-) -> Result<Config, ConfigError> {
+/// What settings mean depends on where they were found.
+pub(super) struct Surroundings<'a> {
+    pub(super) places: &'a Places,
+    /// The config file.
+    pub(super) file: Option<&'a Path>,
+    pub(super) data_flag: Option<PathBuf>,
+    /// Where DATA is if nobody says.
+    pub(super) data_default: Option<PathBuf>,
+}
+
+pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config, ConfigError> {
+    let places = around.places;
     let check = Check { places };
     let hosts = check.hosts(&raw)?;
     Ok(Config {
-        listen: Listen {
-            mcp: check.address("listen.mcp", &raw.listen.mcp, &hosts)?,
-            admin: check.address("listen.admin", &raw.listen.admin, &hosts)?,
-        },
-        data_dir: check.data_dir(&raw.data.dir, env)?,
+        listen: check.listen(&raw, &hosts)?,
+        data_dir: check.data_dir(around.data_flag, &raw.data.dir, around.data_default)?,
         upstreams: check.upstreams(&raw)?,
         gateway: check.gateway(&raw, hosts)?,
         facts: check.facts(&raw)?,
@@ -44,7 +47,7 @@ pub(super) fn resolve(
         engine: check.engine(&raw)?,
         history: check.history(&raw)?,
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
-        policy_file: policy_file(&raw.policy.file, &places.of("policy.file"), file),
+        policy_file: policy_file(&raw.policy.file, &places.of("policy.file"), around.file),
     })
 }
 
@@ -164,6 +167,21 @@ impl Check<'_> {
         Ok(rules)
     }
 
+    fn listen(&self, raw: &RawConfig, hosts: &HostRules) -> Result<Listen, ConfigError> {
+        let mcp = self.address("listen.mcp", &raw.listen.mcp, hosts)?;
+        let admin = self.address("listen.admin", &raw.listen.admin, hosts)?;
+        if mcp == admin && mcp.port() != 0 {
+            // Blame the one that somebody wrote.
+            let (key, text) = match self.places.of("listen.admin") {
+                Place::Default => ("listen.mcp", &raw.listen.mcp),
+                _ => ("listen.admin", &raw.listen.admin),
+            };
+            let problem = "listen.mcp and listen.admin are the same address";
+            return Err(self.wrong(key, quoted(text), problem, "give it a port of its own"));
+        }
+        Ok(Listen { mcp, admin })
+    }
+
     fn address(&self, key: &str, text: &str, hosts: &HostRules) -> Result<SocketAddr, ConfigError> {
         let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
         let local = local.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
@@ -180,11 +198,9 @@ impl Check<'_> {
         Ok(address)
     }
 
-    fn data_dir(&self, text: &str, env: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
-        if !text.is_empty() {
-            return Ok(PathBuf::from(text));
-        }
-        data_default::data_dir(env).ok_or_else(|| {
+    fn data_dir(&self, flag: Option<PathBuf>, text: &str, default: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+        let configured = (!text.is_empty()).then(|| PathBuf::from(text));
+        flag.or(configured).or(default).ok_or_else(|| {
             ConfigError::from(Problem::Missing {
                 place: self.places.of("data.dir"),
                 key: "data.dir".into(),

@@ -6,7 +6,7 @@ fn sources(file: &str, env: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
     std::fs::write(&path, file).unwrap();
     let mut env: BTreeMap<_, _> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     env.entry("UNDERCURRENT_DATA".into()).or_insert_with(|| "data".into());
-    (dir, Sources { file: Some(path), env, overrides: Vec::new() })
+    (dir, Sources { file: Some(path), env, overrides: Vec::new(), data_dir: None })
 }
 
 fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, String> {
@@ -50,6 +50,15 @@ fn the_upstream_in_the_shipped_file_is_right() {
 }
 
 #[test]
+fn an_upstream_has_the_keys_that_are_listed() {
+    let text = || Some(String::new());
+    let full = raw::RawUpstream { url: text(), command: text(), ..Default::default() };
+    let table = toml::Table::try_from(full).unwrap();
+    let listed: std::collections::BTreeSet<_> = keys::UPSTREAM_KEYS.into();
+    assert_eq!(table.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), listed);
+}
+
+#[test]
 fn every_key_can_be_overridden_by_the_environment() {
     let set = toml::Table::from_iter(keys::defaults());
     for (section, inner) in set.iter().filter(|(section, _)| *section != "upstreams") {
@@ -74,15 +83,16 @@ fn later_places_win() {
         ("UNDERCURRENT__UPSTREAMS__OTHER__URL", "http://127.0.0.1:1/mcp"),
     ];
     let (_dir, mut sources) = sources(file, &env);
-    let flag = |path: [&str; 2], text: &str| Override::new(path, text, Place::Flag("--x".into()));
-    sources.overrides = vec![flag(["data", "dir"], "elsewhere"), upstream_from_flag("other=run it").unwrap()];
+    sources.overrides = vec![upstream_from_flag("other=run it").unwrap()];
+    sources.data_dir = Some("elsewhere".into());
     let config = Config::load(sources).unwrap();
     assert_eq!(config.engine.workers, 3);
     assert_eq!(config.engine.lateness, Duration::from_secs(7));
     assert!(config.gateway.hosts.allows_host("b.example:1") && !config.gateway.hosts.allows_host("b.example"));
     assert_eq!(config.data_dir, PathBuf::from("elsewhere"));
     let env = Environment([("X", "1"), ("Token", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-    let files = Upstream::Command { program: "a".into(), args: vec!["-y".into(), "b c".into()], env };
+    let args = vec!["-y".into(), "b c".into()];
+    let files = Upstream::Command { program: "a".into(), args, env };
     assert_eq!(config.upstreams[&"my-files".parse().unwrap()], files);
     let other = &config.upstreams[&"other".parse().unwrap()];
     assert_eq!(other.summary(), "run");
@@ -105,12 +115,13 @@ fn mistakes_are_named_with_place_key_value_and_remedy() {
         "[capture]\npayload = \"all\"",
         "[listen]\nmcp = \"8808\"",
         "[listen]\nadmin = \"0.0.0.0:8809\"",
+        "[listen]\nmcp = \"127.0.0.1:8809\"",
         "[upstreams.\"Über\"]\nurl = \"http://x\"",
         "[upstreams.a]",
         "[upstreams.a]\nurl = \"http://x\"\ncommand = \"y\"",
         "[upstreams.a]\nurl = \"ftp://x\"",
         "[upstreams.a]\nurl = \"http://me:s3cret@x\"",
-        "[upstreams.a]\ncommand = \"x\"\nenv = { TOKEN = 7 }",
+        "[upstreams.a]\ncommand = \"x\"\nenv = { TOKEN = 777 }",
         "[engine]\nworkers = 1\nworkers = 2",
         "[engine\n",
     ];
@@ -125,7 +136,7 @@ fn mistakes_are_named_with_place_key_value_and_remedy() {
     messages.extend(variables.iter().map(|variable| load("", &[*variable]).unwrap_err()));
     messages.push(upstream_from_flag("files").unwrap_err().to_string());
     messages.push(upstream_from_flag("files='x").unwrap_err().to_string());
-    assert!(messages.iter().all(|message| !message.contains("s3cret")));
+    assert!(messages.iter().all(|message| !message.contains("s3cret") && !message.contains("777")));
     insta::assert_snapshot!(messages.join("\n"));
 }
 

@@ -61,7 +61,12 @@ pub enum Upstream {
     /// A Streamable HTTP endpoint.
     Http { url: Url },
     /// A stdio server, started by us.
-    Command { program: String, args: Vec<String>, env: Environment },
+    Command {
+        program: String,
+        args: Vec<String>,
+        /// Added to our own environment.
+        env: Environment,
+    },
 }
 
 impl Upstream {
@@ -81,7 +86,8 @@ pub fn from_flag(text: &str) -> Result<Override, ConfigError> {
         ConfigError::from(Problem::Value {
             place: Place::Flag("--upstream".into()),
             key: "upstreams".into(),
-            value: format!("{text:?}"),
+            // What follows the name may hold a secret.
+            value: text.split_once('=').map_or_else(|| format!("{text:?}"), |(name, _)| format!("{name}=…")),
             problem: problem.into(),
             remedy: "write NAME=URL or NAME=\"COMMAND ARGS…\", such as files=\"npx -y server-filesystem /srv\"".into(),
         })

@@ -92,16 +92,3 @@ fn everything_is_private() {
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(refused(&root).contains("can be read by other users"));
 }
-
-#[cfg(unix)]
-#[test]
-fn a_long_path_moves_the_socket_to_a_short_place() {
-    let parent = tempfile::tempdir().unwrap();
-    let short = DataDir::open(&parent.path().join("d")).unwrap();
-    assert_eq!(short.socket_path(), short.root().join("undercurrent.sock"));
-    let long = DataDir::open(&parent.path().join("d".repeat(120))).unwrap();
-    assert!(long.socket_path().as_os_str().len() < 60);
-    assert!(!long.socket_path().starts_with(parent.path()));
-    let again = DataDir::open(&parent.path().join("d".repeat(120))).unwrap();
-    assert_eq!(long.socket_path(), again.socket_path());
-}

@@ -27,7 +27,7 @@ fn two_registries_know_nothing_of_each_other() {
     let (one, other) = (Registry::new(), Registry::new());
     let metrics = Metrics::register(&one).unwrap();
     Metrics::register(&other).unwrap();
-    metrics.log.commits.inc();
+    metrics.log.committed(std::time::Duration::ZERO, true);
     assert_eq!(value(&one, "undercurrent_log_commits_total"), 1.0);
     assert_eq!(value(&other, "undercurrent_log_commits_total"), 0.0);
     assert!(Metrics::register(&one).is_err());
