@@ -5,4 +5,5 @@
 
 pub mod clock;
 pub mod edge;
+pub mod history;
 pub mod log;

@@ -1,1 +1,72 @@
-//! Arrow schemas of the history tables, and the rows as record batches.
+//! The tables of the history: Arrow schemas, and rows as record batches.
+//!
+//! One file a table. Schema and data are built by the same lines, so they cannot drift apart: a table's schema is that
+//! of its empty batch, and the snapshot in `tables/tests.rs` pins it. Not here: files, encodings, partitioning by time.
+//!
+//! Upstream: [`crate::rows`]. Downstream: `history`, which writes Parquet, and every reader of it: columns may be
+//! added, never renamed or retyped; a change that is not an addition raises [`SCHEMA_VERSION`].
+//!
+//! Where a text may be absent, absent is NULL, never the empty string.
+
+use arrow::datatypes::SchemaRef;
+
+mod assessed;
+pub mod calls;
+mod columns;
+pub mod features;
+pub mod messages;
+pub mod models;
+pub mod sessions;
+#[cfg(test)]
+mod tests;
+
+/// Version of all schemas together; in the footer of every file.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The tables that are written from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    Messages,
+    Calls,
+    Sessions,
+    Features,
+    Models,
+}
+
+impl Table {
+    /// All of them, in the order in which they are written.
+    pub const ALL: [Self; 5] = [Self::Messages, Self::Calls, Self::Sessions, Self::Features, Self::Models];
+
+    /// Name of the table and of its directory.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Calls => "calls",
+            Self::Sessions => "sessions",
+            Self::Features => "features",
+            Self::Models => "models",
+        }
+    }
+
+    /// Its columns.
+    #[must_use]
+    pub fn schema(self) -> SchemaRef {
+        match self {
+            Self::Messages => messages::schema(),
+            Self::Calls => calls::schema(),
+            Self::Sessions => sessions::schema(),
+            Self::Features => features::schema(),
+            Self::Models => models::schema(),
+        }
+    }
+
+    /// The columns by which its rows are sorted: where a row comes from. Together they are unique.
+    #[must_use]
+    pub const fn sorted_by(self) -> [&'static str; 3] {
+        match self {
+            Self::Messages => ["tick", "partition", "offset"],
+            Self::Calls | Self::Sessions | Self::Features | Self::Models => ["tick", "partition", "ordinal"],
+        }
+    }
+}

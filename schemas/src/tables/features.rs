@@ -1,0 +1,35 @@
+//! Table `features`: changes of one entity's features over one window; sum `diff` to see what holds.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
+
+use super::columns::Columns;
+use crate::rows::FeatureRow;
+
+/// The table's columns.
+#[must_use]
+pub fn schema() -> SchemaRef {
+    batch(&[]).schema()
+}
+
+/// The rows as columns, in their order.
+#[must_use]
+pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
+    Columns::of(rows)
+        .text("kind", |row| row.kind.as_str())
+        .text("tenant", |row| &row.tenant)
+        .text("entity", |row| &row.entity)
+        .time("window_start", |row| row.window_start)
+        .number::<Int64Type>("window_us", |row| row.window_us)
+        .number::<Int64Type>("diff", |row| row.diff)
+        .number::<Int64Type>("calls", |row| row.calls)
+        .number::<Int64Type>("errors", |row| row.errors)
+        .number::<Int64Type>("request_bytes", |row| row.request_bytes)
+        .number::<Int64Type>("response_bytes", |row| row.response_bytes)
+        .number::<Int64Type>("answered", |row| row.answered)
+        .number::<Int64Type>("latency_sum_us", |row| row.latency_sum_us)
+        .number_or_null::<Float64Type>("latency_p50_us", |row| row.latency_p50_us)
+        .number_or_null::<Float64Type>("latency_p95_us", |row| row.latency_p95_us)
+        .source(|row| row.source)
+        .into_batch()
+}

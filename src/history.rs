@@ -1,0 +1,119 @@
+//! The history: what came through the log and what was derived from it, as Parquet for analysts.
+//!
+//! `DIR/TABLE/date=YYYY-MM-DD/hour=HH/t=FIRST-LAST.parquet`, where FIRST and LAST are the ticks of a *roll*: a run of
+//! ticks whose rows go to files together, over all tables. Rolls end at points that depend on ticks, watermarks and row
+//! counts alone, so whoever reads the same log again writes the same bytes under the same names.
+//!
+//! It is not: a database (no index, no update), a reader of the log (its caller tails it), compaction, retention.
+//!
+//! Invariant: a roll counts once it is in the manifest; files beyond the manifest are of an interrupted roll and are
+//! removed at the next start. So no row is lost and none is there twice, wherever a run was killed.
+//!
+//! Upstream: whoever tails the log (`app`, `replay`). Downstream: DuckDB, Polars, pandas, the console.
+
+mod disk;
+mod error;
+mod hour;
+mod manifest;
+mod options;
+mod parquet_file;
+mod recovery;
+mod roll;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use undercurrent_schemas::ids::Tick;
+
+pub use error::HistoryError;
+pub use manifest::{FileEntry, RollEntry};
+pub use options::HistoryOptions;
+pub use recovery::{DirState, replay_dir_state};
+pub use rows::{TickRows, messages_of};
+pub use thread::{HistoryQueue, HistoryWriter, Retries, Stopped};
+
+use manifest::Manifest;
+use roll::{OpenRoll, SealedRoll};
+
+/// The writer of one history directory.
+#[derive(Debug)]
+pub struct History {
+    dir: PathBuf,
+    options: HistoryOptions,
+    manifest: Manifest,
+    /// The last tick that was taken, or that an earlier life had covered.
+    taken: Option<Tick>,
+    open: Option<OpenRoll>,
+    /// Rolls that ended and are not in the manifest yet: more than one only after an error.
+    sealed: VecDeque<SealedRoll>,
+}
+
+impl History {
+    /// Opens the history in `dir`, or claims `dir` for one if it is empty or missing; removes what an interrupted roll
+    /// left. A directory that holds anything else is refused: claim it before putting other things beside the tables.
+    pub fn open(dir: &Path, options: HistoryOptions) -> Result<Self, HistoryError> {
+        let manifest = match replay_dir_state(dir)? {
+            DirState::Foreign => return Err(HistoryError::Foreign { dir: dir.to_owned() }),
+            DirState::Empty => Manifest::create(dir)?,
+            DirState::Ours => Manifest::open(dir)?,
+        };
+        recovery::remove_unfinished(dir, manifest.covered())?;
+        let taken = manifest.covered();
+        Ok(Self { dir: dir.to_owned(), options, manifest, taken, open: None, sealed: VecDeque::new() })
+    }
+
+    /// The last tick whose rows are all in files, and safe there.
+    #[must_use]
+    pub fn covered(&self) -> Option<Tick> {
+        self.manifest.covered()
+    }
+
+    /// Takes the rows of a tick, and writes the roll if it ends here. Ticks come in growing order; one that was taken or
+    /// covered before is skipped, so a log may be read again from anywhere.
+    ///
+    /// On an error the rows are kept: nothing is lost if the caller goes on to [`History::settle`] until it succeeds.
+    /// Further writes only add to what is held in memory.
+    pub fn write(&mut self, rows: TickRows) -> Result<(), HistoryError> {
+        if self.taken < Some(rows.tick) {
+            self.taken = Some(rows.tick);
+            let open = self.open.get_or_insert_with(|| OpenRoll::starting(rows.tick, rows.watermark));
+            open.add(rows);
+            if open.is_full(&self.options) {
+                self.seal();
+            }
+        }
+        self.settle()
+    }
+
+    /// Ends the roll here, where it would not end by itself: at a clean stop or at the end of a replay.
+    pub fn flush(&mut self) -> Result<(), HistoryError> {
+        self.seal();
+        self.settle()
+    }
+
+    /// Writes the rolls that ended and could not be written; nothing to do unless an earlier call failed.
+    pub fn settle(&mut self) -> Result<(), HistoryError> {
+        while let Some(roll) = self.sealed.front() {
+            let entry = roll.write(&self.dir, &self.options)?;
+            self.manifest.append(&entry)?;
+            tracing::debug!(first_tick = %entry.first_tick, last_tick = %entry.last_tick, files = entry.files.len(), "history roll written");
+            self.sealed.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and ends.
+    pub fn close(mut self) -> Result<(), HistoryError> {
+        self.flush()
+    }
+
+    fn seal(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.sealed.push_back(open.seal());
+        }
+    }
+}
