@@ -33,7 +33,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    fn pause(self, failures: u32) -> Duration {
+    pub(super) fn pause(self, failures: u32) -> Duration {
         let doubled = self.pause_first.saturating_mul(1 << failures.saturating_sub(1).min(20));
         doubled.min(self.pause_max)
     }

@@ -2,7 +2,7 @@
 //! again after its retention. Gaps, session ends and heartbeats are rows too: a hole can be seen.
 //!
 //! What only a message has is NULL in the other bodies' rows. `jsonrpc_id` is the JSON text of the id, unlike in
-//! `calls`: `7` and `"7"` are two ids.
+//! `calls`: `7` and `"7"` are two ids. In SQL, `"offset"` wants its quotes.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Int64Type, SchemaRef, UInt32Type, UInt64Type};

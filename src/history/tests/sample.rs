@@ -1,0 +1,189 @@
+//! Ticks as an engine would hand them over: ten seconds apart, two partitions, every table.
+
+use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
+use undercurrent_schemas::rows::{
+    CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, ModelRow, SessionRow, Source,
+};
+use undercurrent_schemas::tables::Table;
+use undercurrent_schemas::v1::event::Body;
+use undercurrent_schemas::v1::{
+    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Reason, Term, Verdict,
+};
+
+use super::super::{HistoryOptions, TickRows};
+
+pub(super) const HOUR_US: i64 = 3_600_000_000;
+/// 2026-03-02 08:00:04 UTC.
+pub(super) const START: i64 = 1_772_438_404_799_565;
+
+/// Small rolls: three ticks each.
+pub(super) fn options() -> HistoryOptions {
+    HistoryOptions { roll_rows: 12, ..HistoryOptions::default() }
+}
+
+/// The ticks from 1 to `last`.
+pub(super) fn ticks(last: u64) -> Vec<TickRows> {
+    (1..=last).map(tick).collect()
+}
+
+pub(super) fn tick(number: u64) -> TickRows {
+    let source = |ordinal: u32| Source { tick: Tick(number), partition: Partition(ordinal % 2), ordinal: ordinal / 2 };
+    let mut rows = TickRows {
+        tick: Tick(number),
+        watermark: Micros(START + number as i64 * 10_000_000),
+        messages: (0..4).map(|index| message(number, index)).collect(),
+        calls: vec![call(source(0), number)],
+        sessions: vec![session(source(0), number)],
+        features: (0..2).map(|ordinal| feature(source(ordinal), number)).collect(),
+        models: vec![model(source(0), number)],
+    };
+    if number.is_multiple_of(5) {
+        rows.sessions.clear();
+    }
+    rows
+}
+
+/// The same rows in another order.
+pub(super) fn shuffled(mut rows: TickRows) -> TickRows {
+    rows.messages.rotate_left(3);
+    rows.features.reverse();
+    rows
+}
+
+pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
+    match table {
+        Table::Messages => rows.messages.len(),
+        Table::Calls => rows.calls.len(),
+        Table::Sessions => rows.sessions.len(),
+        Table::Features => rows.features.len(),
+        Table::Models => rows.models.len(),
+    }
+}
+
+/// Four messages a tick: two in each partition.
+pub(super) fn message(tick: u64, index: u64) -> MessageRow {
+    let leaf = Leaf {
+        path: "to.iban".into(),
+        r#type: LeafType::String.into(),
+        value: tick.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index,
+        source: if tick.is_multiple_of(2) { "read_file".into() } else { String::new() },
+        bytes: 22,
+        entropy_millibits: 3900,
+        host: 0,
+        host_known: false,
+    };
+    let message = Message {
+        direction: Direction::ClientToServer.into(),
+        kind: Kind::Request.into(),
+        method: "tools/call".into(),
+        target: "send_money".into(),
+        jsonrpc_id: index.to_string(),
+        size_bytes: 200 + index,
+        transport: "tcp".into(),
+        call: Some(CallFacts { fingerprint: tick, leaves: vec![leaf; 3], position: 1, ..CallFacts::default() }),
+        verdict: Some(verdict(tick)),
+        ..Message::default()
+    };
+    MessageRow {
+        tick: Tick(tick),
+        partition: Partition((index / 2) as u32),
+        offset: Offset(tick * 2 + index % 2),
+        event: Event {
+            id: Some(EventId { gateway: 1, epoch: 1, sequence: tick * 4 + index }),
+            ts_us: START + tick as i64 * 10_000_000 + index as i64,
+            tenant: "default".into(),
+            principal: "alice".into(),
+            session_id: session_id(tick),
+            server: "banking".into(),
+            digest_key: 1,
+            body: Some(Body::Message(message)),
+        },
+    }
+}
+
+fn session_id(tick: u64) -> String {
+    format!("s-{:016x}", (tick / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn call(source: Source, tick: u64) -> CallRow {
+    CallRow {
+        source,
+        tenant: "default".into(),
+        principal: "alice".into(),
+        server: "banking".into(),
+        session_id: session_id(tick),
+        ts: Micros(START + tick as i64 * 10_000_000),
+        jsonrpc_id: tick.to_string(),
+        tool: "send_money".into(),
+        outcome: CallOutcome::Result,
+        error_type: String::new(),
+        latency_us: Some(1500),
+        request_bytes: 200,
+        response_bytes: 300,
+        verdict: (tick > 2).then(|| verdict(tick)),
+    }
+}
+
+fn session(source: Source, tick: u64) -> SessionRow {
+    SessionRow {
+        source,
+        tenant: "default".into(),
+        principal: "alice".into(),
+        server: "banking".into(),
+        session_id: session_id(tick),
+        part: (tick % 3) as u32,
+        started_at: Micros(START),
+        ended_at: Micros(START + tick as i64 * 10_000_000),
+        end_reason: undercurrent_schemas::rows::EndReason::Idle,
+        messages: 4,
+        calls: 1,
+        errors: 0,
+        assessment: (tick > 2).then(|| assessment(tick)),
+        flagged: (tick > 2).then_some(false),
+        taught: true,
+    }
+}
+
+pub(super) fn feature(source: Source, tick: u64) -> FeatureRow {
+    FeatureRow {
+        source,
+        diff: 1,
+        kind: EntityKind::Tool,
+        tenant: "default".into(),
+        entity: "banking/send_money".into(),
+        window_start: Micros(START),
+        window_us: 60_000_000,
+        calls: tick as i64,
+        errors: 0,
+        request_bytes: 200,
+        response_bytes: 300,
+        answered: 1,
+        latency_sum_us: 1500,
+        latency_p50_us: Some(1500.0),
+        latency_p95_us: None,
+    }
+}
+
+fn model(source: Source, tick: u64) -> ModelRow {
+    let (version, part) = (ModelVersion(tick), "edges");
+    ModelRow { source, version, part, scope: "banking".into(), key: "send_money".into(), bin: 3, diff: 1 }
+}
+
+fn verdict(tick: u64) -> Verdict {
+    Verdict { decision: Decision::Allow.into(), enforced: true, assessment: Some(assessment(tick)) }
+}
+
+fn assessment(tick: u64) -> Assessment {
+    let terms = ["markov", "flow_edge", "taint", "novelty", "bytes"];
+    Assessment {
+        score: tick as f64,
+        p_value: 0.5,
+        model_version: tick,
+        reasons: vec![Reason {
+            term: "flow_edge".into(),
+            text: "iban came from read_file".into(),
+            weight: tick as f64,
+        }],
+        terms: terms.map(|term| Term { term: term.into(), value: 1.0, weight: tick as f64 / 5.0 }).to_vec(),
+    }
+}
