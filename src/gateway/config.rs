@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::upstream::UpstreamConfig;
 
 /// Everything the gateway needs to know before it serves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
     pub limits: Limits,
@@ -56,18 +56,6 @@ pub struct Timeouts {
     pub child_exit: Duration,
     /// What open exchanges get to finish when the gateway stops.
     pub shutdown: Duration,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            upstreams: Vec::new(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-        }
-    }
 }
 
 impl Default for Limits {

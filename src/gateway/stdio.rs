@@ -11,7 +11,8 @@ mod session;
 mod shared;
 mod splice;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::collections::HashMap;
