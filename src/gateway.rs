@@ -85,8 +85,8 @@ pub struct Gateway {
 
 #[derive(Debug)]
 enum Upstream {
-    Http(HttpUpstream),
-    Stdio(StdioUpstream),
+    Http(Arc<HttpUpstream>),
+    Stdio(Box<StdioUpstream>),
 }
 
 impl Gateway {
@@ -105,11 +105,11 @@ impl Gateway {
             upstream::check_name(&name).map_err(|source| GatewayError::Name { name: name.clone(), source })?;
             let opened = match &upstream.target {
                 Target::Http(endpoint) => HttpUpstream::new(name.as_str().into(), endpoint, Arc::clone(&shared))
-                    .map(Upstream::Http)
+                    .map(|upstream| Upstream::Http(Arc::new(upstream)))
                     .map_err(|source| GatewayError::Roots { name: name.clone(), source })?,
                 Target::Stdio(command) => {
                     let (name, command) = (name.as_str().into(), command.clone());
-                    Upstream::Stdio(StdioUpstream::new(name, command, Arc::clone(&shared)))
+                    Upstream::Stdio(Box::new(StdioUpstream::new(name, command, Arc::clone(&shared))))
                 }
             };
             if upstreams.insert(name.clone(), opened).is_some() {
@@ -137,7 +137,7 @@ impl Gateway {
         };
         let call = Call::read(head, body, client);
         match upstream {
-            Upstream::Http(upstream) => upstream.answer(call).await,
+            Upstream::Http(upstream) => Arc::clone(upstream).answer(call).await,
             Upstream::Stdio(upstream) => upstream.answer(call).await,
         }
     }

@@ -113,10 +113,11 @@ async fn relay(
 /// Client to server, until either side ends; returning drops, and so closes, the child's input.
 async fn to_server(
     mut lines: LineReader<impl AsyncRead + Unpin>,
-    mut stdin: ChildStdin,
+    stdin: ChildStdin,
     session: &EdgeSession,
     refused: mpsc::Sender<Bytes>,
 ) {
+    let mut stdin = Some(stdin);
     loop {
         let piece = match lines.next().await {
             Ok(Some(piece)) => piece,
@@ -138,10 +139,12 @@ async fn to_server(
             }
             continue;
         }
-        if let Err(error) = stdin.write_all(bytes).await {
-            // The child has closed its input; what it still says and its exit code are the answer.
+        let Some(open) = &mut stdin else { continue };
+        if let Err(error) = open.write_all(bytes).await {
+            // The child has closed its input. What it still says and its exit code are the answer; meanwhile the
+            // client is read on, for its end is what makes the child leave.
             tracing::debug!(%error, "write to the command");
-            return std::future::pending().await;
+            stdin = None;
         }
     }
 }
@@ -212,5 +215,6 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

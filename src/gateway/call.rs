@@ -46,7 +46,7 @@ pub(crate) struct Call {
     /// It is an `initialize` request that opens a session.
     pub(crate) opens: bool,
     pub(crate) malformed: bool,
-    trace_id: String,
+    meta: Meta,
 }
 
 pub(crate) const SESSION_ID: &str = "mcp-session-id";
@@ -71,7 +71,7 @@ impl Call {
             method_label: envelope.as_ref().map_or("none", Envelope::method_label),
             opens: opens && !modern,
             malformed: matches!(envelope, Some(Envelope::Unreadable)),
-            trace_id: meta.trace_id,
+            meta,
             body,
             head,
             client,
@@ -92,10 +92,15 @@ impl Call {
     pub(crate) fn session_named(&self, server: &Arc<str>, id: Option<&str>) -> SessionRef {
         let key = match id {
             Some(id) => SessionKey::Id(id.to_owned()),
-            None => SessionKey::Stateless { trace_id: self.trace_id.clone() },
+            None => SessionKey::Stateless { trace_id: self.meta.trace_id.clone() },
         };
         let (server, principal) = (Arc::clone(server), Arc::clone(&self.client.principal));
         SessionRef { server, key, principal, transport: Transport::Tcp }
+    }
+
+    /// The `protocolVersion` of `_meta`, where that was looked at.
+    pub(crate) fn meta_version(&self) -> Option<&str> {
+        Some(&*self.meta.protocol_version).filter(|version| !version.is_empty())
     }
 
     /// Whom an error is addressed to.

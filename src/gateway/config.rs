@@ -6,7 +6,7 @@ use crate::config::{Cidr, HostRules};
 use crate::upstream::UpstreamConfig;
 
 /// Everything the gateway needs to know before it serves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
     pub limits: Limits,
@@ -57,18 +57,6 @@ pub struct Timeouts {
     pub child_exit: Duration,
     /// What open exchanges get to finish when the gateway stops.
     pub shutdown: Duration,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self {
-            upstreams: Vec::new(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            hosts: HostRules::default(),
-            trusted_proxies: Vec::new(),
-        }
-    }
 }
 
 impl Default for Limits {

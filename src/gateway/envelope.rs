@@ -54,7 +54,7 @@ impl<'a> Envelope<'a> {
     pub(crate) fn read(body: &'a [u8]) -> Self {
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
         match first {
-            Some(b'{') => serde_json::from_slice(body).map_or(Self::Unreadable, Self::One),
+            Some(b'{') => object(body).map_or(Self::Unreadable, Self::One),
             Some(b'[') => {
                 serde_json::from_slice(body).map_or(Self::Unreadable, |batch: Batch<'_>| Self::Batch(batch.0))
             }
@@ -98,7 +98,7 @@ impl<'a> Envelope<'a> {
 
 impl<'a> Message<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        object(bytes)
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -131,13 +131,18 @@ impl<'a> Message<'a> {
             #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion")]
             protocol_version: Option<Cow<'a, str>>,
         }
-        let params = self.params.and_then(|params| serde_json::from_str::<Params<'_>>(params.get()).ok());
+        let params = self.params.and_then(|params| object::<Params<'_>>(params.get().as_bytes()));
         let Some(meta) = params.and_then(|params| params.meta) else { return Meta::default() };
         Meta {
             trace_id: meta.traceparent.as_deref().and_then(trace_id).unwrap_or_default().to_owned(),
             protocol_version: meta.protocol_version.unwrap_or_default().into_owned(),
         }
     }
+}
+
+/// The fields of a JSON object. Derived readers alone would also take an array for a struct, field by field.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    if json.trim_ascii_start().first() == Some(&b'{') { serde_json::from_slice(json).ok() } else { None }
 }
 
 /// The ids an error answer is addressed to, as JSON text.
@@ -173,7 +178,7 @@ pub(crate) fn error_type(body: &[u8]) -> Option<&'static str> {
     }
     // Most bodies hold neither word and need no second parse.
     memchr::memmem::find(body, b"rror\"")?;
-    let response: Response = serde_json::from_slice(body).ok()?;
+    let response: Response = object(body)?;
     match response {
         Response { method: Some(_), .. } => None,
         Response { error: Some(RpcError { code }), .. } => Some(code_label(code)),
@@ -293,6 +298,7 @@ mod tests {
             RequestIds::Many(vec!["1".into(), "2".into()]),
         );
         check("nonsense", RequestIds::None);
+        check(r#"[[1,"method"]]"#, RequestIds::Many(vec![]));
     }
 
     #[test]
@@ -321,7 +327,8 @@ mod tests {
         assert_eq!(meta.protocol_version, "2026-07-28");
         let broken = r#"{"method":"x","params":{"_meta":{"traceparent":"no"}}}"#;
         assert_eq!(Envelope::read(broken.as_bytes()).meta(), Meta::default());
-        assert_eq!(Envelope::read(br#"{"method":"x","params":[1]}"#).meta(), Meta::default());
+        let array = br#"{"method":"x","params":[{"traceparent":"00-0123456789abcdef0123456789abcdef-0-01"}]}"#;
+        assert_eq!(Envelope::read(array).meta(), Meta::default());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::edge::{EdgeSession, Outcome};
 use crate::upstream::Endpoint;
 
 /// One HTTP upstream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct HttpUpstream {
     name: Arc<str>,
     uri: Uri,
@@ -40,16 +40,16 @@ impl HttpUpstream {
         Ok(Self { name, host: host_of(&uri), uri, hop, shared })
     }
 
-    pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
+    pub(crate) async fn answer(self: Arc<Self>, call: Call) -> Response<Body> {
         // GET streams are listened to, not asked for: nobody needs them once the client has left.
         if call.era == Era::Modern || call.head.method == Method::GET {
-            return self.clone().exchange(call, Abandon::Cancel).await;
+            return self.exchange(call, Abandon::Cancel).await;
         }
         let finish = self.shared.finish.clone();
-        Undisturbed::new(self.clone().exchange(call, Abandon::Finish(finish.clone())), finish).await
+        Undisturbed::new(self.exchange(call, Abandon::Finish(finish.clone())), finish).await
     }
 
-    async fn exchange(self, mut call: Call, abandon: Abandon) -> Response<Body> {
+    async fn exchange(self: Arc<Self>, mut call: Call, abandon: Abandon) -> Response<Body> {
         let account = Account::open(&self.shared, &self.name, &call);
         match self.attempt(&mut call, &account).await {
             Ok((mut head, body, session)) => {

@@ -68,7 +68,8 @@ impl Hop {
         request: Request<Full<Bytes>>,
         patience: Option<Duration>,
     ) -> Result<Response<Incoming>, HopError> {
-        drop(right);
+        // Used up: whoever has sent has no right left to send again.
+        let _: Right = right;
         let response = match self {
             Self::Plain(client) => client.request(request),
             Self::Tls(client) => client.request(request),

@@ -1,7 +1,8 @@
 //! The one place that turns what went wrong into an answer.
 //!
 //! Clients see a status, a JSON-RPC error and a reason code; logs see the cause, at the place where it happened. Codes
-//! are our own (above -32000, so that they never look like a peer's), except where JSON-RPC has one for the matter.
+//! are our own (above -32000, so that they never look like a peer's), except where JSON-RPC or MCP
+//! has one for what a server must refuse.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -33,6 +34,8 @@ pub(crate) enum Refusal {
     Parse,
     /// JSON, but no message that can be passed on.
     InvalidMessage(&'static str),
+    /// A header that repeats the body says something else.
+    HeaderMismatch(&'static str),
     UpstreamUnreachable,
     UpstreamTimeout,
     /// The upstream closed the exchange without an answer.
@@ -115,6 +118,7 @@ impl Refusal {
             }
             Self::Parse => row(StatusCode::BAD_REQUEST, -32700, "parse_error", "request body is not JSON"),
             Self::InvalidMessage(text) => row(StatusCode::BAD_REQUEST, -32600, "invalid_message", text),
+            Self::HeaderMismatch(text) => row(StatusCode::BAD_REQUEST, -32020, "header_mismatch", text),
             Self::UpstreamUnreachable => {
                 row(StatusCode::BAD_GATEWAY, 1009, "upstream_unreachable", "the MCP server cannot be reached")
             }
@@ -150,11 +154,11 @@ impl Refusal {
 impl Answer {
     fn body(&self, ids: &RequestIds) -> String {
         match ids {
-            RequestIds::None => self.error("null"),
             RequestIds::One(id) => self.error(id),
-            RequestIds::Many(ids) => {
+            RequestIds::Many(ids) if !ids.is_empty() => {
                 format!("[{}]", ids.iter().map(|id| self.error(id)).collect::<Vec<_>>().join(","))
             }
+            RequestIds::None | RequestIds::Many(_) => self.error("null"),
         }
     }
 

@@ -5,12 +5,14 @@
 //! (`replies`). Invariant: no message reaches a client that it was not meant for; where that cannot be told, it is
 //! dropped and counted.
 
+mod headers;
 mod replies;
 mod session;
 mod shared;
 mod splice;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::collections::HashMap;
@@ -68,6 +70,7 @@ impl StdioUpstream {
         };
         let status_of = match call.era {
             Era::Legacy => |_: &str| StatusCode::OK,
+            Era::Modern if call.meta_version().is_none() => incomplete_status,
             Era::Modern => modern_status,
         };
         match answered {
@@ -167,6 +170,9 @@ impl StdioUpstream {
         let Some((text, ties)) = messages.one() else {
             return Err(Refusal::InvalidMessage("batches are not part of this revision"));
         };
+        if ties.method.is_some() && ties.id.is_some() {
+            headers::check(call)?;
+        }
         let edge = self.shared.edge.session(&call.session(&self.name));
         let permit = account.decide(&edge, &call.body).await?;
         match (&ties.method, ties.id) {
@@ -238,4 +244,9 @@ fn modern_status(error_type: &str) -> StatusCode {
         "-32020" | "-32021" | "-32022" => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }
+}
+
+/// The same for a request whose `_meta` lacks what it must have.
+fn incomplete_status(error_type: &str) -> StatusCode {
+    if error_type == "-32602" { StatusCode::BAD_REQUEST } else { modern_status(error_type) }
 }

@@ -51,7 +51,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     fn line(&mut self, end: usize) -> Piece {
         let bytes = self.buffer.split_to(end).freeze();
         self.scanned = 0;
-        if std::mem::take(&mut self.within_part) { Piece::Part { bytes, last: true } } else { Piece::Line(bytes) }
+        // One read may bring more than the bound, and the end of the line with it.
+        let long = std::mem::take(&mut self.within_part) || bytes.len() > self.bytes_max;
+        if long { Piece::Part { bytes, last: true } } else { Piece::Line(bytes) }
     }
 }
 

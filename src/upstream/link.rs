@@ -163,7 +163,8 @@ async fn log(name: Arc<str>, stderr: impl AsyncRead + Unpin) {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

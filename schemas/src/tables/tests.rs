@@ -100,7 +100,7 @@ fn sessions_that_were_not_scored_have_nulls() {
         part: 0,
         started_at: Micros(1_772_438_404_000_000),
         ended_at: Micros(1_772_438_409_000_000),
-        end_reason: "idle",
+        end_reason: crate::rows::EndReason::Idle,
         messages: 12,
         calls: 4,
         errors: 1,

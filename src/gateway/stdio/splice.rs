@@ -9,6 +9,8 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::gateway::envelope;
+
 /// The values in a message that tie it to a request.
 #[derive(Debug, Default)]
 pub(super) struct Ties<'a> {
@@ -55,10 +57,10 @@ struct Meta<'a> {
 impl<'a> Ties<'a> {
     /// `None` if the message is no JSON object.
     pub(super) fn read(message: &'a [u8]) -> Option<Self> {
-        let outer: Outer<'a> = serde_json::from_slice(message).ok()?;
+        let outer: Outer<'a> = envelope::object(message)?;
         // Params may be an array, and `_meta` anything: then they hold no ties.
-        let inner: Inner<'a> = object(outer.params.or(outer.result));
-        let meta: Meta<'a> = object(inner.meta);
+        let inner: Inner<'a> = fields(outer.params.or(outer.result));
+        let meta: Meta<'a> = fields(inner.meta);
         let of_params = outer.params.is_some();
         Some(Self {
             id: outer.id,
@@ -70,8 +72,8 @@ impl<'a> Ties<'a> {
     }
 }
 
-fn object<'a, T: Default + Deserialize<'a>>(value: Option<&'a RawValue>) -> T {
-    value.and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default()
+fn fields<'a, T: Default + Deserialize<'a>>(value: Option<&'a RawValue>) -> T {
+    value.and_then(|value| envelope::object(value.get().as_bytes())).unwrap_or_default()
 }
 
 /// `message` with each of the values, which were read from it, replaced by a text.

@@ -174,16 +174,17 @@ async fn an_unanswered_request_times_out_and_is_cancelled() {
     gateway.stop().await;
 }
 
-const MODERN: &str = "accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n";
+fn modern(method: &str) -> String {
+    format!("{BOTH}mcp-protocol-version: 2026-07-28\r\nmcp-method: {method}\r\n")
+}
 
 #[tokio::test]
 async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
     let gateway = echo(|_| {}).await;
     let ask_progress = r#"{"id":"x","method":"progress_please","params":{"_meta":{"progressToken":5}}}"#;
-    let ((head, one), (_, two)) = tokio::join!(
-        ask(&gateway, MODERN, ask_progress, "\r\n0\r\n\r\n"),
-        ask(&gateway, MODERN, ask_progress, "\r\n0\r\n\r\n"),
-    );
+    let headers = modern("progress_please");
+    let ask_progress = || ask(&gateway, &headers, ask_progress, "\r\n0\r\n\r\n");
+    let ((head, one), (_, two)) = tokio::join!(ask_progress(), ask_progress());
     assert!(!head.contains("mcp-session-id"), "{head}");
     for body in [&one, &two] {
         assert_eq!(body.matches(r#""progressToken":5"#).count(), 1, "{body}");
@@ -191,7 +192,7 @@ async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
     }
     let pid = |body: &str| body.split("\"pid\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
     assert_eq!(pid(&one), pid(&two));
-    let (head, _) = ask(&gateway, MODERN, r#"{"id":1,"method":"unknown_method"}"#, "}}").await;
+    let (head, _) = ask(&gateway, &modern("unknown_method"), r#"{"id":1,"method":"unknown_method"}"#, "}}").await;
     assert_eq!(status(&head), "404");
     gateway.stop().await;
 }
@@ -200,13 +201,13 @@ async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
 async fn a_modern_client_that_leaves_sends_a_cancellation() {
     let gateway = echo(|_| {}).await;
     let mut client = Peer::connect(gateway.address).await;
-    client.post("/mcp/up", MODERN, r#"{"id":"gone","method":"stay_silent"}"#).await;
+    client.post("/mcp/up", &modern("stay_silent"), r#"{"id":"gone","method":"stay_silent"}"#).await;
     until(|| gateway.metrics.overhead.get_sample_count() == 1).await;
     drop(client);
     until(|| gateway.metrics.connections.get() == 0).await;
     let told = within(async {
         loop {
-            let (_, last) = ask(&gateway, MODERN, r#"{"id":1,"method":"tell_last"}"#, "}").await;
+            let (_, last) = ask(&gateway, &modern("tell_last"), r#"{"id":1,"method":"tell_last"}"#, "}").await;
             if last.contains("cancelled") {
                 return last;
             }
@@ -226,6 +227,6 @@ async fn a_command_that_cannot_start_is_a_bad_gateway() {
     .await;
     let (head, _) = ask(&gateway, BOTH, INITIALIZE, "upstream_unreachable").await;
     assert_eq!(status(&head), "502");
-    assert!(ask(&gateway, MODERN, r#"{"id":1,"method":"x"}"#, "upstream_unreachable").await.0.contains("502"));
+    assert!(ask(&gateway, &modern("x"), r#"{"id":1,"method":"x"}"#, "upstream_unreachable").await.0.contains("502"));
     gateway.stop().await;
 }

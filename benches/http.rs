@@ -1,0 +1,150 @@
+//! What the gateway adds to a tool call, beside a bare hyper pass-through in the same run.
+//!
+//! `cargo bench --bench http`. Every role is a process of its own on loopback: an echo MCP server, a bare hyper
+//! pass-through (the reference), the gateway without learning, and `undercurrent serve` with it if that binary has
+//! been built. The load comes from this process. Rounds are short and their order is shuffled; ratios are taken within
+//! a round, and the median over the rounds is what counts, so that a noisy machine disturbs all alike.
+//!
+//! `UNDERCURRENT_BENCH_ROUNDS` (24) and `UNDERCURRENT_BENCH_ROUND_MS` (500) change the effort.
+#![allow(clippy::print_stdout, reason = "the table is the result")]
+
+#[path = "http/load.rs"]
+mod load;
+#[path = "http/roles.rs"]
+mod roles;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use load::Measured;
+use roles::Process;
+
+/// Added p50 over bare, at most; the same for p99; throughput over bare, at least.
+const TARGET_P50: f64 = 1.5;
+const TARGET_P99: f64 = 1.5;
+const TARGET_THROUGHPUT: f64 = 0.65;
+const MANY: usize = 16;
+const SEED: u64 = 0x5eed;
+
+/// A server under load.
+struct Target {
+    name: &'static str,
+    address: SocketAddr,
+    path: &'static str,
+    _process: Process,
+}
+
+/// One target's figures, one entry a round.
+#[derive(Default)]
+struct Rounds {
+    one: Vec<Measured>,
+    many: Vec<Measured>,
+}
+
+fn main() -> Result<()> {
+    if let Some(role) = roles::asked() {
+        return roles::play(role);
+    }
+    let rounds = setting("UNDERCURRENT_BENCH_ROUNDS", 24)?;
+    let round = Duration::from_millis(setting("UNDERCURRENT_BENCH_ROUND_MS", 500)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let targets = targets()?;
+    let mut all: Vec<Rounds> = targets.iter().map(|_| Rounds::default()).collect();
+    for target in &targets {
+        runtime.block_on(load::run(target.address, target.path, MANY, round / 2)).context(target.name)?;
+    }
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    let mut random = SEED;
+    for _ in 0..rounds {
+        shuffle(&mut order, &mut random);
+        for &at in &order {
+            let target = &targets[at];
+            let run = |connections| runtime.block_on(load::run(target.address, target.path, connections, round));
+            all[at].one.push(run(1).context(target.name)?);
+            all[at].many.push(run(MANY).context(target.name)?);
+        }
+    }
+    report(&targets, &all);
+    Ok(())
+}
+
+/// Direct first, bare second, whatever is compared with bare behind them.
+fn targets() -> Result<Vec<Target>> {
+    let echo = Process::role("echo", &[])?;
+    let direct = echo.address;
+    let url = format!("http://{direct}/mcp");
+    let bare = Process::role("bare", &[&url])?;
+    let gateway = Process::role("gateway", &[&url])?;
+    let mut targets = vec![
+        Target { name: "direct", address: direct, path: "/mcp", _process: echo },
+        Target { name: "bare hyper", address: bare.address, path: "/mcp", _process: bare },
+        Target { name: "gateway", address: gateway.address, path: "/mcp/bench", _process: gateway },
+    ];
+    match Process::undercurrent(&url) {
+        Ok(serve) => targets.push(Target {
+            name: "undercurrent serve",
+            address: serve.address,
+            path: "/mcp/bench",
+            _process: serve,
+        }),
+        Err(error) => println!("without `undercurrent serve`: {error:#}\n"),
+    }
+    Ok(targets)
+}
+
+fn report(targets: &[Target], all: &[Rounds]) {
+    let [direct, bare, ..] = all else { unreachable!("direct and bare are always there") };
+    println!("{:<20}{:>12}{:>12}{:>14}", "", "p50, 1 conn", "p99, 1 conn", "calls/s, 16");
+    for (target, rounds) in targets.iter().zip(all) {
+        let p50 = median(rounds.one.iter().map(|m| m.p50_us));
+        let p99 = median(rounds.one.iter().map(|m| m.p99_us));
+        let rate = median(rounds.many.iter().map(|m| m.calls_per_second));
+        println!("{:<20}{p50:>9.1} µs{p99:>9.1} µs{rate:>14.0}", target.name);
+    }
+    println!("\nrelative to the bare pass-through (medians of the rounds' own ratios)");
+    println!("{:<20}{:>24}{:>24}{:>24}", "", "added p50", "added p99", "throughput, 16");
+    for (target, rounds) in targets.iter().zip(all).skip(2) {
+        let added = |of: fn(&Measured) -> f64| {
+            let added = |m: &Measured, direct: &Measured| of(m) - of(direct);
+            let pairs = rounds.one.iter().zip(&bare.one).zip(&direct.one);
+            median(pairs.map(|((m, bare), direct)| added(m, direct) / added(bare, direct)))
+        };
+        let (p50, p99) = (added(|m| m.p50_us), added(|m| m.p99_us));
+        let both = rounds.many.iter().zip(&bare.many);
+        let throughput = median(both.map(|(m, bare)| m.calls_per_second / bare.calls_per_second));
+        println!(
+            "{:<20}{:>24}{:>24}{:>24}",
+            target.name,
+            verdict(p50, p50 <= TARGET_P50, &format!("≤ {TARGET_P50}")),
+            verdict(p99, p99 <= TARGET_P99, &format!("≤ {TARGET_P99}")),
+            verdict(throughput, throughput >= TARGET_THROUGHPUT, &format!("≥ {TARGET_THROUGHPUT}")),
+        );
+    }
+}
+
+fn verdict(value: f64, met: bool, target: &str) -> String {
+    format!("{value:.2} ({} {target})", if met { "met:" } else { "MISSED:" })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Fisher-Yates over splitmix64: the order must differ from round to round, and be the same in every run.
+fn shuffle(order: &mut [usize], state: &mut u64) {
+    for i in (1..order.len()).rev() {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        order.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
+    }
+}
+
+fn setting(name: &str, default: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("read {name}")))
+}

@@ -1,0 +1,93 @@
+//! The load: connections that each send a call, wait for its answer, and send the next.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What one round measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) calls_per_second: f64,
+}
+
+/// Never used twice, so that what pairs requests and answers by id sees what it would see in life.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Runs one round; every connection is a session of its own.
+pub(crate) async fn run(
+    address: SocketAddr,
+    path: &'static str,
+    connections: usize,
+    round: Duration,
+) -> Result<Measured> {
+    let started = Instant::now();
+    let end = started + round;
+    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(connection(address, path, end))).collect();
+    let mut nanos = Vec::new();
+    for task in tasks {
+        nanos.extend(task.await.context("join a connection")??);
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    nanos.sort_unstable();
+    ensure!(!nanos.is_empty(), "no call was answered");
+    let at = |share: f64| nanos[((nanos.len() - 1) as f64 * share) as usize] as f64 / 1e3;
+    Ok(Measured { p50_us: at(0.5), p99_us: at(0.99), calls_per_second: nanos.len() as f64 / elapsed })
+}
+
+async fn connection(address: SocketAddr, path: &'static str, end: Instant) -> Result<Vec<u64>> {
+    let mut stream = TcpStream::connect(address).await.context("connect")?;
+    stream.set_nodelay(true)?;
+    let session = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let text = "x".repeat(200);
+    let (mut nanos, mut buffer) = (Vec::new(), Vec::with_capacity(4096));
+    while Instant::now() < end {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{text}"}}}}}}"#
+        );
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
+             Mcp-Session-Id: bench-{session}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let sent = Instant::now();
+        stream.write_all(request.as_bytes()).await?;
+        let answer = response(&mut stream, &mut buffer).await?;
+        nanos.push(u64::try_from(sent.elapsed().as_nanos())?);
+        let expect = format!("\"id\":{id},");
+        ensure!(memchr::memmem::find(answer, expect.as_bytes()).is_some(), "the answer has another id");
+    }
+    Ok(nanos)
+}
+
+/// The body of the next response, which must state its length.
+async fn response<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+    buffer.clear();
+    let mut body = None;
+    loop {
+        if body.is_none()
+            && let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n")
+        {
+            let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
+            ensure!(head.starts_with("http/1.1 200"), "status: {head}");
+            let length = head.split("content-length:").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length: usize = length.context("response without a length")?.trim().parse()?;
+            body = Some((end + 4, end + 4 + length));
+        }
+        if let Some((start, end)) = body
+            && buffer.len() >= end
+        {
+            return Ok(&buffer[start..end]);
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            bail!("connection closed in the middle of a response");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The servers, each a process: this same program under another role, or `undercurrent serve`.
+
+use std::convert::Infallible;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use undercurrent::edge::Edge;
+use undercurrent::gateway::{Gateway, GatewayConfig, GatewayMetrics, serve};
+
+const ROLE: &str = "--role";
+
+/// A server process; ends when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    _data: Option<tempfile::TempDir>,
+}
+
+impl Process {
+    /// This program again, in another role. It prints where it listens.
+    pub(crate) fn role(role: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(ROLE).arg(role).args(arguments).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("start {role}"))?;
+        let stdout = child.stdout.take().context("take its output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let address = line.trim().parse().with_context(|| format!("read where {role} listens"))?;
+        Ok(Self { child, address, _data: None })
+    }
+
+    /// The real thing, learning on, as it was built beside this benchmark.
+    pub(crate) fn undercurrent(upstream: &str) -> Result<Self> {
+        let program = binary()?;
+        let data = tempfile::tempdir()?;
+        let (address, admin) = (free()?, free()?);
+        let child = Command::new(&program)
+            .arg("serve")
+            .args(["--upstream", &format!("bench={upstream}")])
+            .args(["--listen", &address.to_string(), "--admin", &admin.to_string()])
+            .arg("--data")
+            .arg(data.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let mut process = Self { child, address, _data: Some(data) };
+        process.wait_until_up()?;
+        Ok(process)
+    }
+
+    fn wait_until_up(&mut self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended at once: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("it does not listen")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `target/release/undercurrent` for `target/release/deps/http-…`.
+fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let directory = own.parent().and_then(|deps| deps.parent()).context("find the build directory")?;
+    let path = directory.join(format!("undercurrent{}", std::env::consts::EXE_SUFFIX));
+    if path.exists() { Ok(path) } else { bail!("{} is not built", path.display()) }
+}
+
+fn free() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// The role that this process was started in, and its argument.
+pub(crate) fn asked() -> Option<Vec<String>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    (arguments.first()? == ROLE).then(|| arguments[1..].to_vec())
+}
+
+pub(crate) fn play(role: Vec<String>) -> Result<()> {
+    let mut role = role.into_iter();
+    let name = role.next().context("no role given")?;
+    let upstream = role.next().unwrap_or_default();
+    let single = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match name.as_str() {
+        "echo" => single()?.block_on(listen(|request| async move { Ok::<_, Infallible>(echo(request).await) })),
+        "bare" => single()?.block_on(bare(&upstream)),
+        "gateway" => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(gateway(&upstream)),
+        other => bail!("no role {other}"),
+    }
+}
+
+async fn bind() -> Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+async fn listen<S, F, B, E>(service: S) -> Result<()>
+where
+    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<B>, E>> + Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let listener = bind().await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let service = service.clone();
+        tokio::spawn(async move {
+            // Load connections end whenever their round does.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(service)).await;
+        });
+    }
+}
+
+/// The smallest MCP server: answers `tools/call` with the text it was given.
+async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    #[derive(serde::Deserialize)]
+    struct Call<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        arguments: Arguments<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Arguments<'a> {
+        #[serde(borrow)]
+        text: &'a RawValue,
+    }
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        return response;
+    };
+    let (id, text) = (call.id.get(), call.params.arguments.text.get());
+    let answer = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}],"isError":false}}}}"#
+    );
+    let mut response = Response::new(Full::new(answer.into()));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The reference: a hyper server in front of hyper-util's pooled client, and nothing else.
+async fn bare(upstream: &str) -> Result<()> {
+    let upstream: Uri = upstream.parse()?;
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Client<_, Incoming> = Client::builder(TokioExecutor::new()).build(connector);
+    listen(move |mut request: Request<Incoming>| {
+        *request.uri_mut() = upstream.clone();
+        client.request(request)
+    })
+    .await
+}
+
+async fn gateway(upstream: &str) -> Result<()> {
+    let upstreams = vec![format!("bench={upstream}").parse()?];
+    let config = GatewayConfig { upstreams, ..GatewayConfig::default() };
+    let metrics = GatewayMetrics::register(&prometheus::Registry::new())?;
+    let gateway = Gateway::new(config, Edge {}, metrics)?;
+    serve(bind().await?, gateway, std::future::pending()).await;
+    Ok(())
+}

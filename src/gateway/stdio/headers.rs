@@ -1,0 +1,120 @@
+//! The headers that repeat the body (SEP-2243): whoever reads the body must refuse a request in which they differ.
+//!
+//! An intermediary in front of us may have decided by the headers what the body then does otherwise. HTTP upstreams
+//! check this themselves; for stdio upstreams we are the server. Not here: `Mcp-Param-*`, which takes the tool's schema.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::gateway::call::Call;
+use crate::gateway::envelope::object;
+use crate::gateway::rescue::Refusal;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    uri: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "taskId")]
+    task_id: Option<Cow<'a, str>>,
+}
+
+/// Checks a request of the era without sessions.
+pub(super) fn check(call: &Call) -> Result<(), Refusal> {
+    let headers = &call.head.headers;
+    let version = one(headers, "mcp-protocol-version")?.ok_or(MISSING_VERSION)?;
+    if call.meta_version().is_some_and(|meta| meta != version) {
+        return Err(Refusal::HeaderMismatch("MCP-Protocol-Version is not the protocolVersion of _meta"));
+    }
+    let request: Request<'_> = object(&call.body).ok_or(Refusal::Parse)?;
+    let method = request.method.unwrap_or_default();
+    if one(headers, "mcp-method")? != Some(&method) {
+        return Err(Refusal::HeaderMismatch("Mcp-Method is not the method of the body"));
+    }
+    let named: Named<'_> = request.params.and_then(|params| object(params.get().as_bytes())).unwrap_or_default();
+    let name = match &*method {
+        "tools/call" | "prompts/get" => named.name,
+        "resources/read" => named.uri,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => named.task_id,
+        _ => None,
+    };
+    let Some(name) = name else { return Ok(()) };
+    match one(headers, "mcp-name")?.and_then(decoded) {
+        Some(header) if header == name => Ok(()),
+        _ => Err(Refusal::HeaderMismatch("Mcp-Name is not the name in the body")),
+    }
+}
+
+const MISSING_VERSION: Refusal = Refusal::HeaderMismatch("MCP-Protocol-Version is missing");
+
+/// The header's value; two of them could mean different things to different readers.
+fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(http::HeaderValue::to_str);
+    match (first, values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(value)), None) => Ok(Some(value)),
+        _ => Err(Refusal::HeaderMismatch("a header that repeats the body is there twice, or is not text")),
+    }
+}
+
+/// `=?base64?…?=` stands for what a header cannot hold.
+fn decoded(value: &str) -> Option<Cow<'_, str>> {
+    match value.strip_prefix("=?base64?").and_then(|inner| inner.strip_suffix("?=")) {
+        Some(inner) => String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok().map(Cow::Owned),
+        None => Some(Cow::Borrowed(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::after_write::AfterWrite;
+    use crate::gateway::call::Client;
+    use bytes::Bytes;
+
+    const BODY: &str = r#"{"id":1,"method":"tools/call","params":{"name":"\u00e4","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+
+    fn checked(headers: &[(&'static str, &'static str)]) -> Result<(), Refusal> {
+        let mut request = http::Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let client = Client { principal: "p".into(), after_write: AfterWrite::default() };
+        check(&Call::read(head, Bytes::from_static(BODY.as_bytes()), client))
+    }
+
+    #[test]
+    fn headers_must_say_what_the_body_says() {
+        let version = ("mcp-protocol-version", "2026-07-28");
+        let method = ("mcp-method", "tools/call");
+        let name = ("mcp-name", "=?base64?w6Q=?=");
+        assert_eq!(checked(&[version, method, name]), Ok(()));
+        for headers in [
+            &[version, method] as &[_],
+            &[version, name],
+            &[method, name],
+            &[version, method, name, name],
+            &[version, method, ("mcp-name", "=?base64?w6Q?=")],
+            &[version, ("mcp-method", "tools/list"), name],
+            &[("mcp-protocol-version", "2026-07-29"), method, name],
+        ] {
+            assert!(matches!(checked(headers), Err(Refusal::HeaderMismatch(_))), "{headers:?}");
+        }
+    }
+}
