@@ -58,7 +58,9 @@ mod tests {
     /// Known values, and nearness to the definition in floating point.
     #[test]
     fn entropy_of_known_texts() {
-        for (text, expect) in [("", 0), ("a", 0), ("aaaa", 0), ("ab", 1000), ("abcd", 2000), ("abcdefgh", 3000), ("aab", 918)] {
+        for (text, expect) in
+            [("", 0), ("a", 0), ("aaaa", 0), ("ab", 1000), ("abcd", 2000), ("abcdefgh", 3000), ("aab", 918)]
+        {
             let got = entropy_millibits(text.as_bytes());
             assert!(got.abs_diff(expect) <= 1, "{text}: {got}");
         }

@@ -133,7 +133,8 @@ impl Provenance {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        let words = self.words.capacity() + self.earlier.capacity() + self.newest.capacity() + self.value.words.capacity();
+        let words =
+            self.words.capacity() + self.earlier.capacity() + self.newest.capacity() + self.value.words.capacity();
         let names: usize = self.results.iter().map(|(_, tool)| tool.len()).sum();
         words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>() + names
     }
@@ -205,9 +206,11 @@ impl Provenance {
 
     fn stands_at(&self, start: u32, whole: bool) -> bool {
         let held = |position: u32| (position < self.next).then(|| self.words[self.slot(position)]);
-        let same = (start..).zip(&self.value.words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
+        let same =
+            (start..).zip(&self.value.words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
         let last = start + u32::try_from(self.value.words.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        same && (!whole || (held(start).unwrap_or_default() & OPENS != 0 && held(last).unwrap_or_default() & CLOSES != 0))
+        same && (!whole
+            || (held(start).unwrap_or_default() & OPENS != 0 && held(last).unwrap_or_default() & CLOSES != 0))
     }
 }
 
@@ -229,7 +232,7 @@ impl Value {
         self.words.clear();
         self.letters = 0;
         self.anchor = (0, 0);
-        words::split(text, self);
+        words::split(without_scheme(text), self);
     }
 }
 
@@ -248,12 +251,22 @@ impl Sink for Value {
     fn close(&mut self) {}
 }
 
+/// A link without its scheme, which people and servers write or leave out.
+fn without_scheme(text: &str) -> &str {
+    match text.trim_start().split_once("://") {
+        Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => rest,
+        _ => text,
+    }
+}
+
 /// The parts of a text, split at white space, that name one thing: with an inner `@`, `.`, `/`, `_` or `:`, with
 /// letters and digits mixed, or with four digits or more.
 fn identifying_parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| character.is_whitespace() || matches!(character, ',' | ';' | '"' | '<' | '>' | '(' | ')' | '|'))
-        .map(|part| part.trim_matches(|character: char| !character.is_alphanumeric()))
-        .filter(|part| identifies(part))
+    text.split(|character: char| {
+        character.is_whitespace() || matches!(character, ',' | ';' | '"' | '<' | '>' | '(' | ')' | '|')
+    })
+    .map(|part| part.trim_matches(|character: char| !character.is_alphanumeric()))
+    .filter(|part| identifies(part))
 }
 
 fn identifies(part: &str) -> bool {

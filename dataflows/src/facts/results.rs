@@ -9,8 +9,7 @@ use undercurrent_schemas::v1::ResultFacts;
 use super::{
     DigestKey,
     arguments::canonical_number,
-    envelope::text_of,
-    json::{Cursor, Kind, unescape},
+    json::{Cursor, Kind, members, unescape},
     provenance::Provenance,
     shape::Shape,
 };
@@ -41,7 +40,11 @@ impl<'a> Indexer<'a> {
         self.bytes_left -= raw.len();
         // Words are told from other escapes as they stand; only `\u` may hide letters.
         let hides_letters = memchr::memmem::find(raw.as_bytes(), b"\\u").is_some();
-        self.values = self.values.saturating_add(if hides_letters { provenance.add(&unescape(raw)) } else { provenance.add(raw) });
+        self.values = self.values.saturating_add(if hides_letters {
+            provenance.add(&unescape(raw))
+        } else {
+            provenance.add(raw)
+        });
     }
 
     /// Every key, string and number of a value.
@@ -111,7 +114,12 @@ impl<'a> Indexer<'a> {
 }
 
 /// Facts of a `result`.
-pub(super) fn result_facts(result: &str, indexer: &mut Indexer<'_>, shape_bytes_max: usize, key: &DigestKey) -> ResultFacts {
+pub(super) fn result_facts(
+    result: &str,
+    indexer: &mut Indexer<'_>,
+    shape_bytes_max: usize,
+    key: &DigestKey,
+) -> ResultFacts {
     let mut facts = ResultFacts { shape: shape(result, shape_bytes_max, key), ..ResultFacts::default() };
     let mut cursor = Cursor::new(result);
     cursor.enter();
@@ -137,7 +145,12 @@ pub(super) fn result_facts(result: &str, indexer: &mut Indexer<'_>, shape_bytes_
 }
 
 /// Facts of an `error`.
-pub(super) fn error_facts(error: &str, indexer: &mut Indexer<'_>, shape_bytes_max: usize, key: &DigestKey) -> ResultFacts {
+pub(super) fn error_facts(
+    error: &str,
+    indexer: &mut Indexer<'_>,
+    shape_bytes_max: usize,
+    key: &DigestKey,
+) -> ResultFacts {
     let mut facts = ResultFacts { shape: shape(error, shape_bytes_max, key), ..ResultFacts::default() };
     let mut cursor = Cursor::new(error);
     cursor.enter();
@@ -159,7 +172,8 @@ pub(super) fn error_facts(error: &str, indexer: &mut Indexer<'_>, shape_bytes_ma
 pub(super) fn tool_definitions(result: &str) -> Vec<Vec<u8>> {
     let mut definitions = Vec::new();
     let mut bytes_left = DEFINITIONS_BYTES_MAX;
-    let mut cursor = Cursor::new(member(result, "tools"));
+    let [tools] = members(result, ["tools"]);
+    let mut cursor = Cursor::new(tools);
     if cursor.kind() == Kind::Array {
         cursor.enter();
         while definitions.len() < DEFINITIONS_MAX && cursor.next_item() {
@@ -170,28 +184,6 @@ pub(super) fn tool_definitions(result: &str) -> Vec<Vec<u8>> {
         }
     }
     definitions
-}
-
-/// The JSON text of a member of an object; empty if it has none.
-pub(super) fn member<'a>(object: &'a str, name: &str) -> &'a str {
-    let mut found = "";
-    let mut cursor = Cursor::new(object);
-    if cursor.kind() == Kind::Object {
-        cursor.enter();
-        while let Some(key) = cursor.next_key() {
-            let value = cursor.raw();
-            if key == name || (key.contains('\\') && unescape(key) == name) {
-                found = value;
-            }
-        }
-    }
-    found
-}
-
-/// The characters of a string member, at most `bytes_max` of them; empty if there is none.
-pub(super) fn text_member(object: &str, name: &str, bytes_max: usize) -> String {
-    let text = text_of(member(object, name));
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
 }
 
 fn shape(value: &str, bytes_max: usize, key: &DigestKey) -> u64 {

@@ -87,9 +87,19 @@ fn envelopes() {
     let request = |text, method, target, id| check(text, (Kind::Request, method, target, id, ""));
     request(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "ping", "", "1");
     request(r#" {"method":"a\u002fb","id" : "x\"y" ,"jsonrpc":"2.0","more":[{}]} "#, "a/b", "", r#""x\"y""#);
-    request(r#"{"jsonrpc":"2.0","id":-1.5e3,"method":"tools/call","params":{"name":"t"}}"#, "tools/call", "t", "-1.5e3");
+    request(
+        r#"{"jsonrpc":"2.0","id":-1.5e3,"method":"tools/call","params":{"name":"t"}}"#,
+        "tools/call",
+        "t",
+        "-1.5e3",
+    );
     request(r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p"}}"#, "prompts/get", "p", "1");
-    request(r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#, "resources/read", "a:b", "1");
+    request(
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#,
+        "resources/read",
+        "a:b",
+        "1",
+    );
     request(r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"9"}}"#, "tasks/get", "9", "1");
     request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":3}}"#, "tools/call", "", "1");
     request(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#, "ping", "", "1");
@@ -165,7 +175,10 @@ fn responses_know_their_request() {
     };
     let named = |method: &str, target: &str| (method.to_owned(), target.to_owned());
     assert_eq!(answer(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#), named("resources/read", "file:///a"));
-    assert_eq!(answer(r#"{"jsonrpc":"2.0","id":1.0,"error":{"code":-32602,"message":"no"}}"#), named("tools/call", "mine"));
+    assert_eq!(
+        answer(r#"{"jsonrpc":"2.0","id":1.0,"error":{"code":-32602,"message":"no"}}"#),
+        named("tools/call", "mine")
+    );
     assert_eq!(answer(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), named("", ""));
     let message = session.client(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(message.method, "sampling/createMessage");
@@ -177,7 +190,8 @@ fn oldest_open_request_is_forgotten_first() {
     for id in 1..=3 {
         session.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
     }
-    let method = |id, session: &mut Session| session.server(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)).method;
+    let method =
+        |id, session: &mut Session| session.server(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)).method;
     assert_eq!(method(1, &mut session), "");
     assert_eq!(method(2, &mut session), "ping");
     assert_eq!(method(3, &mut session), "ping");
@@ -186,7 +200,8 @@ fn oldest_open_request_is_forgotten_first() {
 #[test]
 fn versions_and_trace_context() {
     let mut session = Session::new();
-    let ask = session.client(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#);
+    let ask =
+        session.client(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#);
     assert_eq!(ask.protocol_version, "2025-11-25");
     let answer = session.server(r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18"}}"#);
     assert_eq!(answer.protocol_version, "2025-06-18");
@@ -253,17 +268,19 @@ fn calls_know_what_came_before() {
         (call.position, call.previous_tools.join(","), call.repeats, call.largest_result_bytes)
     };
     assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (0, String::new(), 0, 0));
-    assert_eq!(facts("a", r#"{ "y":2.0, "x":1 }"#), (1, "a".into(), 1, 60));
-    assert_eq!(facts("b", r#"{"x":1,"y":2}"#), (2, "a,a".into(), 0, 66));
-    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (3, "b,a".into(), 0, 66));
-    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (4, "a,b".into(), 1, 66));
+    assert_eq!(facts("a", r#"{ "y":2.0, "x":1 }"#), (1, "a".into(), 1, 56));
+    assert_eq!(facts("b", r#"{"x":1,"y":2}"#), (2, "a,a".into(), 0, 61));
+    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (3, "b,a".into(), 0, 61));
+    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (4, "a,b".into(), 1, 61));
 }
 
 #[test]
 fn results_and_errors() {
     let mut session = Session::new();
     session.call("t", "{}");
-    let result = session.answer(json!({"isError": true, "content": [{"type": "text", "text": "disk full"}, {"type": "image", "data": "QUJD"}]}));
+    let result = session.answer(
+        json!({"isError": true, "content": [{"type": "text", "text": "disk full"}, {"type": "image", "data": "QUJD"}]}),
+    );
     let facts = result.result.unwrap();
     assert_eq!((result.kind.try_into(), &*result.target), (Ok(Kind::Result), "t"));
     assert_eq!((facts.is_error, &*facts.error_type, facts.error_code), (true, "tool_error", 0));

@@ -28,37 +28,46 @@ fn values_are_found_after_reformatting() {
             (json!("store the"), false),
         ],
     );
-    held(r#"{"Name":"Zürich HB","city":"東京都港区","path":"C:\\new\\file.txt"}"#, &[
-        (json!("ZÜRICH hb"), true),
-        (json!("港区"), true),
-        (json!("C:\\new\\file.txt"), true),
-        (json!("Bern"), false),
-    ]);
+    held(
+        r#"{"Name":"Zürich HB","city":"東京都港区","path":"C:\\new\\file.txt"}"#,
+        &[
+            (json!("ZÜRICH hb"), true),
+            (json!("港区"), true),
+            (json!("C:\\new\\file.txt"), true),
+            (json!("Bern"), false),
+        ],
+    );
 }
 
 /// Short values are everywhere; they count only where a unit is nothing else.
 #[test]
 fn trivial_values_do_not_match_by_accident() {
-    held("Tell me on 2024-05-10 at 7, or at 10.5: {'n': 12, 'who': 'me too'}", &[
-        (json!("me"), false),
-        (json!(10), false),
-        (json!(5), false),
-        (json!(12), true),
-        (json!(true), false),
-        (json!(null), false),
-        (json!(""), false),
-        (json!("-"), false),
-    ]);
+    held(
+        "Tell me on 2024-05-10 at 7, or at 10.5: {'n': 12, 'who': 'me too'}",
+        &[
+            (json!("me"), false),
+            (json!(10), false),
+            (json!(5), false),
+            (json!(12), true),
+            (json!(true), false),
+            (json!(null), false),
+            (json!(""), false),
+            (json!("-"), false),
+        ],
+    );
 }
 
 /// Of a longer text its identifying parts count, never its plain words.
 #[test]
 fn parts_of_a_longer_text() {
-    held("password: hunter2secret\nlink www.blog-of-eve.example/post", &[
-        (json!("Hello, the password is hunter2secret."), true),
-        (json!("see http://www.blog-of-eve.example/post for more"), true),
-        (json!("Hello, what is the password of my account"), false),
-    ]);
+    held(
+        "password: hunter2secret\nlink www.blog-of-eve.example/post",
+        &[
+            (json!("Hello, the password is hunter2secret."), true),
+            (json!("see http://www.blog-of-eve.example/post for more"), true),
+            (json!("Hello, what is the password of my account"), false),
+        ],
+    );
 }
 
 #[test]
@@ -80,7 +89,9 @@ fn structured_content_names_and_errors_are_held_and_images_are_not() {
     session.answer(json!({"content": [{"type": "resource_link", "uri": "file:///srv/report.pdf"}, {"type": "image", "data": "c2VjcmV0"}]}));
     session.call("fails", "{}");
     let id = session.id;
-    session.server(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "try account-77 instead"}}).to_string());
+    session.server(
+        &json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "try account-77 instead"}}).to_string(),
+    );
     for (value, source) in [
         (json!("GB29NWBK60161331926819"), "rows"),
         (json!("1234.5"), "rows"),
