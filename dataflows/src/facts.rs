@@ -26,8 +26,9 @@ use undercurrent_schemas::v1::{CallFacts, Direction, Kind, Message, ResultFacts}
 use self::{
     arguments::Arguments,
     envelope::{Body, Envelope, Malformed},
+    json::{members, text_of},
     provenance::Provenance,
-    results::{Indexer, error_facts, member, result_facts, text_member, tool_definitions},
+    results::{Indexer, error_facts, result_facts, tool_definitions},
     session::{Calls, Hosts, OpenRequests, Request},
 };
 
@@ -185,34 +186,30 @@ impl SessionFacts {
 
     fn call(&mut self, direction: Direction, id: &str, method: &str, params: &str, key: &DigestKey) -> Message {
         let method = cut(method);
-        let target = target(method, params);
-        let meta = member(params, "_meta");
+        let names = [target_name(method), "_meta", "protocolVersion", "arguments"];
+        let [target, meta, initialize_version, arguments] = members(params, names);
+        let [traceparent, meta_version] = members(meta, ["traceparent", META_PROTOCOL_VERSION]);
+        let version = if method == "initialize" { initialize_version } else { meta_version };
         let mut message = Message {
             kind: if id.is_empty() { Kind::Notification } else { Kind::Request }.into(),
             method: method.to_owned(),
-            target: target.clone(),
+            target: cut(&text_of(target)).to_owned(),
+            traceparent: cut(&text_of(traceparent)).to_owned(),
+            protocol_version: cut(&text_of(version)).to_owned(),
             ..Message::default()
         };
-        if !meta.is_empty() {
-            message.traceparent = text_member(meta, "traceparent", TEXT_BYTES_MAX);
-            message.protocol_version = text_member(meta, META_PROTOCOL_VERSION, TEXT_BYTES_MAX);
-        }
-        if method == "initialize" {
-            message.protocol_version = text_member(params, "protocolVersion", TEXT_BYTES_MAX);
-        }
         if id.is_empty() {
             return message;
         }
-        let target: Arc<str> = target.into();
+        let target: Arc<str> = message.target.as_str().into();
         if method == "tools/call" && direction == Direction::ClientToServer {
-            message.call = Some(self.call_facts(&target, params, key));
+            message.call = Some(self.call_facts(&target, arguments, key));
         }
         self.open.insert(direction, id, Request { method: method.into(), target });
         message
     }
 
-    fn call_facts(&mut self, tool: &Arc<str>, params: &str, key: &DigestKey) -> CallFacts {
-        let arguments = member(params, "arguments");
+    fn call_facts(&mut self, tool: &Arc<str>, arguments: &str, key: &DigestKey) -> CallFacts {
         let arguments = if arguments == "null" { "" } else { arguments };
         let provenance = provenance(&mut self.provenance, &self.limits, key);
         let mut walk = Arguments::new(key, self.limits.leaves_max, provenance, &self.hosts);
@@ -239,7 +236,8 @@ impl SessionFacts {
         let mut message = Message { kind: Kind::Result.into(), ..Message::default() };
         match method {
             "initialize" => {
-                message.protocol_version = text_member(result, "protocolVersion", TEXT_BYTES_MAX);
+                let [version] = members(result, ["protocolVersion"]);
+                message.protocol_version = cut(&text_of(version)).to_owned();
                 self.protocol_version.clone_from(&message.protocol_version);
             }
             "tools/list" => message.tool_definitions = tool_definitions(result),
@@ -299,15 +297,16 @@ fn with_request(message: Message, request: Option<Request>) -> Message {
     }
 }
 
-/// What a request is about: tool or prompt name, resource URI, or task id.
-fn target(method: &str, params: &str) -> String {
-    let member = match method {
+/// Which parameter says what a request is about: tool or prompt name, resource URI, or task id; empty
+/// if it is about nothing in particular.
+fn target_name(method: &str) -> &'static str {
+    match method {
         "tools/call" | "prompts/get" => "name",
-        method if method.starts_with("resources/") || method == "notifications/resources/updated" => "uri",
-        method if method.starts_with("tasks/") || method.starts_with("notifications/tasks") => "taskId",
-        _ => return String::new(),
-    };
-    text_member(params, member, TEXT_BYTES_MAX)
+        "notifications/resources/updated" => "uri",
+        _ if method.starts_with("resources/") => "uri",
+        _ if method.starts_with("tasks/") || method.starts_with("notifications/tasks") => "taskId",
+        _ => "",
+    }
 }
 
 fn cut(text: &str) -> &str {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::json::{Cursor, Kind, nesting, unescape};
+use super::json::{Cursor, Kind, nesting, text_of, unescape};
 
 /// Longest JSON text of an id that is kept to pair a response with its request. Ids in use are counters and UUIDs.
 pub(super) const ID_BYTES_MAX: usize = 256;
@@ -128,11 +128,6 @@ pub(super) fn parse(text: &str) -> Result<Envelope<'_>, Malformed> {
         _ => return Err(Malformed::TwoBodies),
     };
     Ok(Envelope { id: checked_id(id, &body)?, body })
-}
-
-/// The characters of a JSON string; empty if the value is none.
-pub(super) fn text_of(value: &str) -> Cow<'_, str> {
-    unescape(Cursor::new(value).string())
 }
 
 fn call<'a>(method: &'a str, params: &'a str) -> Result<Body<'a>, Malformed> {

@@ -120,6 +120,29 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The JSON texts of some members of an object, in one pass; empty for those that it lacks, and for
+/// the empty name. Of equal keys the last wins.
+pub(super) fn members<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [&'a str; N] {
+    let mut found = [""; N];
+    let mut cursor = Cursor::new(object);
+    if cursor.kind() == Kind::Object {
+        cursor.enter();
+        while let Some(key) = cursor.next_key() {
+            let value = cursor.raw();
+            let key = unescape(key);
+            if let Some(index) = names.iter().position(|name| *name == key && !name.is_empty()) {
+                found[index] = value;
+            }
+        }
+    }
+    found
+}
+
+/// The characters of a JSON string; empty if the value is none.
+pub(super) fn text_of(value: &str) -> Cow<'_, str> {
+    unescape(Cursor::new(value).string())
+}
+
 /// A string's characters, given what is between its quotes. A lone surrogate becomes U+FFFD, as in lenient parsers.
 pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else {

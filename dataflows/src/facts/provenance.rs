@@ -232,7 +232,7 @@ impl Value {
         self.words.clear();
         self.letters = 0;
         self.anchor = (0, 0);
-        words::split(text, self);
+        words::split(without_scheme(text), self);
     }
 }
 
@@ -249,6 +249,14 @@ impl Sink for Value {
     }
 
     fn close(&mut self) {}
+}
+
+/// A link without its scheme, which people and servers write or leave out.
+fn without_scheme(text: &str) -> &str {
+    match text.trim_start().split_once("://") {
+        Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => rest,
+        _ => text,
+    }
 }
 
 /// The parts of a text, split at white space, that name one thing: with an inner `@`, `.`, `/`, `_` or `:`, with

@@ -9,8 +9,7 @@ use undercurrent_schemas::v1::ResultFacts;
 use super::{
     DigestKey,
     arguments::canonical_number,
-    envelope::text_of,
-    json::{Cursor, Kind, unescape},
+    json::{Cursor, Kind, members, unescape},
     provenance::Provenance,
     shape::Shape,
 };
@@ -173,7 +172,8 @@ pub(super) fn error_facts(
 pub(super) fn tool_definitions(result: &str) -> Vec<Vec<u8>> {
     let mut definitions = Vec::new();
     let mut bytes_left = DEFINITIONS_BYTES_MAX;
-    let mut cursor = Cursor::new(member(result, "tools"));
+    let [tools] = members(result, ["tools"]);
+    let mut cursor = Cursor::new(tools);
     if cursor.kind() == Kind::Array {
         cursor.enter();
         while definitions.len() < DEFINITIONS_MAX && cursor.next_item() {
@@ -184,28 +184,6 @@ pub(super) fn tool_definitions(result: &str) -> Vec<Vec<u8>> {
         }
     }
     definitions
-}
-
-/// The JSON text of a member of an object; empty if it has none.
-pub(super) fn member<'a>(object: &'a str, name: &str) -> &'a str {
-    let mut found = "";
-    let mut cursor = Cursor::new(object);
-    if cursor.kind() == Kind::Object {
-        cursor.enter();
-        while let Some(key) = cursor.next_key() {
-            let value = cursor.raw();
-            if key == name || (key.contains('\\') && unescape(key) == name) {
-                found = value;
-            }
-        }
-    }
-    found
-}
-
-/// The characters of a string member, at most `bytes_max` of them; empty if there is none.
-pub(super) fn text_member(object: &str, name: &str, bytes_max: usize) -> String {
-    let text = text_of(member(object, name));
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
 }
 
 fn shape(value: &str, bytes_max: usize, key: &DigestKey) -> u64 {

@@ -268,10 +268,10 @@ fn calls_know_what_came_before() {
         (call.position, call.previous_tools.join(","), call.repeats, call.largest_result_bytes)
     };
     assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (0, String::new(), 0, 0));
-    assert_eq!(facts("a", r#"{ "y":2.0, "x":1 }"#), (1, "a".into(), 1, 60));
-    assert_eq!(facts("b", r#"{"x":1,"y":2}"#), (2, "a,a".into(), 0, 66));
-    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (3, "b,a".into(), 0, 66));
-    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (4, "a,b".into(), 1, 66));
+    assert_eq!(facts("a", r#"{ "y":2.0, "x":1 }"#), (1, "a".into(), 1, 56));
+    assert_eq!(facts("b", r#"{"x":1,"y":2}"#), (2, "a,a".into(), 0, 61));
+    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (3, "b,a".into(), 0, 61));
+    assert_eq!(facts("a", r#"{"x":1,"y":2}"#), (4, "a,b".into(), 1, 61));
 }
 
 #[test]
