@@ -142,7 +142,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let client = Client { principal: "127.0.0.1".into(), after_write: AfterWrite::default() };
+        let client =
+            Client { peer: [127, 0, 0, 1].into(), principal: "127.0.0.1".into(), after_write: AfterWrite::default() };
         Call::read(head, Bytes::from_static(body.as_bytes()), client)
     }
 

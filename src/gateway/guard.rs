@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn two_hosts_are_no_host() {
-        let guard = Guard::new(&GatewayConfig::default());
+        let guard = Guard::new(HostRules::default());
         let mut headers = HeaderMap::new();
         let reached = "127.0.0.1".parse().unwrap();
         assert_eq!(guard.check(&headers, reached), Err(Foreign::Host));

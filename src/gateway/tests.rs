@@ -58,7 +58,7 @@ pub(super) async fn gateway(config: GatewayConfig) -> Running {
 }
 
 fn test_edge() -> Edge {
-    Edge {}
+    crate::edge::testing::edge().0
 }
 
 async fn before(upstream: SocketAddr) -> Running {

@@ -9,7 +9,7 @@ async fn wrapped(script: &str, input: &'static [u8]) -> (Vec<u8>, ExitCode) {
     let command =
         StdioCommand { program: "sh".into(), args: vec!["-c".into(), script.into()], ..StdioCommand::default() };
     let mut child = process::start(&command, Standing::Foreground).unwrap();
-    let session = session(&Edge {}, "test").unwrap();
+    let session = session(&crate::edge::testing::edge().0, "test").unwrap();
     let (near, mut far) = tokio::io::duplex(64);
     let read = tokio::spawn(async move {
         let mut seen = Vec::new();
@@ -44,5 +44,5 @@ async fn the_last_words_of_a_child_are_relayed() {
 #[tokio::test]
 async fn a_command_that_cannot_start_is_127() {
     let command = StdioCommand { program: "./no-such-program".into(), ..StdioCommand::default() };
-    assert_eq!(run(command, Edge {}, "test").await, ExitCode::from(127));
+    assert_eq!(run(command, crate::edge::testing::edge().0, "test").await, ExitCode::from(127));
 }
