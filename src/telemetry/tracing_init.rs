@@ -38,6 +38,9 @@ pub fn init_tracing(filter: &str, format: LogFormat) -> Result<(), TracingError>
     Ok(())
 }
 
+/// What the storage says of itself at `info` is not what people ask for; `fjall=info` brings it back.
+const QUIET: &str = "fjall=warn,lsm_tree=warn";
+
 fn parse_filter(filter: &str) -> Result<EnvFilter, TracingError> {
     let wrong = |problem: String| TracingError::Filter { filter: filter.to_owned(), problem };
     // A lone word is a target to `EnvFilter`: a misspelt level would silence everything.
@@ -46,7 +49,7 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, TracingError> {
             level.trim().parse::<tracing::level_filters::LevelFilter>().map_err(|_| wrong("unknown level".into()))?;
         }
     }
-    EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))
+    EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,39 @@
+# The commands of this project. `make run` and `make test` need a Rust toolchain, cc, make and git; the rest of what
+# tests need they install themselves under target/parts.
+
+CARGO_BUILD_JOBS ?= 2
+export CARGO_BUILD_JOBS
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo build check test bench eval
+
+help: ## What there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: build ## Build, and start the gateway with the project's own demo server behind it
+	./target/release/undercurrent serve --data ./data \
+		--upstream demo="./target/release/undercurrent-demo server --stdio"
+
+demo: build ## Drive it live with a population of agents for a minute or two, and show what was learned and flagged
+	./target/release/undercurrent-demo live --undercurrent ./target/release/undercurrent
+
+build: ## Build everything, optimised
+	cargo build --workspace --release
+
+check: ## Format, lints and documentation: seconds when warm
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+test: ## Install what the tests need, and pass them all
+	tests/parts/install.sh
+	cargo build --workspace
+	cargo test --workspace
+	target/parts/venv/bin/python -m unittest discover -s tests/eval
+
+bench: build ## Measure the targets, each beside its reference
+	cargo bench --workspace
+
+eval: build ## Replay every stream in EVAL_DATA=DIR and score it against its labels
+	tests/parts/install.sh
+	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent
