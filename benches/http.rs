@@ -1,9 +1,10 @@
 //! What the gateway adds to a tool call, beside a bare hyper pass-through in the same run.
 //!
 //! `cargo bench --bench http`. Every role is a process of its own on loopback: an echo MCP server, a bare hyper
-//! pass-through (the reference), the gateway without learning, and `undercurrent serve` with it if that binary has
-//! been built. The load comes from this process. Rounds are short and their order is shuffled; ratios are taken within
-//! a round, and the median over the rounds is what counts, so that a noisy machine disturbs all alike.
+//! pass-through (the reference), the gateway without learning on one thread and on many, and `undercurrent serve` with
+//! learning if that binary has been built. The load comes from this process. Rounds are short and their order is
+//! shuffled; ratios are taken within a round, and the median over the rounds is what counts, so that a noisy machine
+//! disturbs all alike.
 //!
 //! `UNDERCURRENT_BENCH_ROUNDS` (24) and `UNDERCURRENT_BENCH_ROUND_MS` (500) change the effort.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
@@ -77,10 +78,12 @@ fn targets() -> Result<Vec<Target>> {
     let url = format!("http://{direct}/mcp");
     let bare = Process::role("bare", &[&url])?;
     let gateway = Process::role("gateway", &[&url])?;
+    let threads = Process::role("gateway-threads", &[&url])?;
     let mut targets = vec![
         Target { name: "direct", address: direct, path: "/mcp", _process: echo },
         Target { name: "bare hyper", address: bare.address, path: "/mcp", _process: bare },
-        Target { name: "gateway", address: gateway.address, path: "/mcp/bench", _process: gateway },
+        Target { name: "gateway, 1 thread", address: gateway.address, path: "/mcp/bench", _process: gateway },
+        Target { name: "gateway, threads", address: threads.address, path: "/mcp/bench", _process: threads },
     ];
     match Process::undercurrent(&url) {
         Ok(serve) => targets.push(Target {

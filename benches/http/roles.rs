@@ -111,7 +111,10 @@ pub(crate) fn play(role: Vec<String>) -> Result<()> {
     match name.as_str() {
         "echo" => single()?.block_on(listen(|request| async move { Ok::<_, Infallible>(echo(request).await) })),
         "bare" => single()?.block_on(bare(&upstream)),
-        "gateway" => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(gateway(&upstream)),
+        "gateway" => single()?.block_on(gateway(&upstream)),
+        "gateway-threads" => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(gateway(&upstream))
+        }
         other => bail!("no role {other}"),
     }
 }

@@ -21,6 +21,9 @@ use super::after_write::{AfterWrite, FlushedIo};
 use super::call::Client;
 use super::metrics::Counted;
 
+/// Runs on the current runtime, best a current-thread one of its own: a call then stays on one thread from client to
+/// upstream and back (`benches/http.rs` has both).
+///
 /// Serves until `shutdown` is ready, then stops accepting, lets exchanges finish and ends all children.
 pub async fn serve(listener: TcpListener, gateway: Gateway, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
