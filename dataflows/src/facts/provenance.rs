@@ -5,8 +5,8 @@
 //! found after re-formatting, and a word costs 8 bytes (and up to 4 of the chains' heads): no text is kept.
 //!
 //! A match must mean something: a value of fewer than [`LETTERS_MIN`] letters and digits (`me`, `10`) counts only where
-//! it stands alone as a unit (`id: '10'`), and of a longer text that is not found as a whole, only parts that
-//! identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
+//! it stands alone as a unit (`id: '10'`), a single one (`7`) nowhere. Of a longer text that is not found as a whole,
+//! only parts that identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
 //! The digests are 30 bits under the session's seed and never leave it: a false match takes one in 65,000 look-ups.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -18,10 +18,14 @@ use super::{
 
 /// Values with fewer letters and digits must match as a unit.
 const LETTERS_MIN: usize = 3;
+/// Values with fewer are nowhere.
+const UNIT_LETTERS_MIN: usize = 2;
 /// Identifying parts of one text that are looked up.
 const PARTS_MAX: usize = 32;
 /// Places of one word that are compared, newest first.
 const PLACES_MAX: usize = 128;
+/// Results that are told apart; values of older ones have no source.
+const RESULTS_MAX: usize = 1024;
 /// Words that a new index has room for; it doubles up to its limit.
 const CAPACITY_MIN: usize = 256;
 
@@ -67,8 +71,12 @@ impl Provenance {
         if self.next > u32::MAX / 2 {
             self.forget();
         }
+        // A result without words leaves nothing behind.
+        if self.results.back().is_some_and(|(start, _)| *start == self.next) {
+            self.results.pop_back();
+        }
         let oldest = self.oldest();
-        while self.results.get(1).is_some_and(|(start, _)| *start <= oldest) {
+        while self.results.len() >= RESULTS_MAX || self.results.get(1).is_some_and(|(start, _)| *start <= oldest) {
             self.results.pop_front();
         }
         self.results.push_back((self.next, Arc::clone(tool)));
@@ -169,7 +177,7 @@ impl Provenance {
 
     /// The newest place of a value.
     fn place(&self, value: &Value) -> Option<u32> {
-        if self.next == 0 {
+        if self.next == 0 || value.letters < UNIT_LETTERS_MIN {
             return None;
         }
         let digest = *value.words.get(value.anchor)?;
