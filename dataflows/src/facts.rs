@@ -16,6 +16,7 @@ mod session;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod value;
 mod words;
 
 use std::{hash::Hasher, sync::Arc};
@@ -26,7 +27,7 @@ use undercurrent_schemas::v1::{CallFacts, Direction, Kind, Message, ResultFacts}
 use self::{
     arguments::Arguments,
     envelope::{Body, Envelope, Malformed},
-    json::{members, text_of},
+    json::{cut, members, text_of},
     provenance::Provenance,
     results::{Indexer, error_facts, result_facts, tool_definitions},
     session::{Calls, Hosts, OpenRequests, Request},
@@ -87,19 +88,16 @@ impl DigestKey {
         SipHasher24::new_with_key(&self.secret).hash(value)
     }
 
-    /// Digest of tagged parts. Only the first may vary in length unless the tag fixes the others.
-    fn digest_parts(&self, tag: u8, parts: &[&[u8]]) -> u64 {
+    /// Digest of parts that are written one after the other; the tag tells what they are.
+    fn hasher(&self, tag: u8) -> SipHasher24 {
         let mut hasher = SipHasher24::new_with_key(&self.secret);
         hasher.write(&[tag]);
-        for part in parts {
-            hasher.write(part);
-        }
-        hasher.finish()
+        hasher
     }
 
     /// Seed of the hashes that stay inside.
     fn inner_seed(&self) -> u64 {
-        self.digest_parts(b'~', &[])
+        self.hasher(b'~').finish()
     }
 }
 
@@ -185,7 +183,7 @@ impl SessionFacts {
     }
 
     fn call(&mut self, direction: Direction, id: &str, method: &str, params: &str, key: &DigestKey) -> Message {
-        let method = cut(method);
+        let method = cut(method, TEXT_BYTES_MAX);
         let names = [target_name(method), "_meta", "protocolVersion", "arguments"];
         let [target, meta, initialize_version, arguments] = members(params, names);
         let [traceparent, meta_version] = members(meta, ["traceparent", META_PROTOCOL_VERSION]);
@@ -193,9 +191,9 @@ impl SessionFacts {
         let mut message = Message {
             kind: if id.is_empty() { Kind::Notification } else { Kind::Request }.into(),
             method: method.to_owned(),
-            target: cut(&text_of(target)).to_owned(),
-            traceparent: cut(&text_of(traceparent)).to_owned(),
-            protocol_version: cut(&text_of(version)).to_owned(),
+            target: text(target),
+            traceparent: text(traceparent),
+            protocol_version: text(version),
             ..Message::default()
         };
         if id.is_empty() {
@@ -237,7 +235,7 @@ impl SessionFacts {
         match method {
             "initialize" => {
                 let [version] = members(result, ["protocolVersion"]);
-                message.protocol_version = cut(&text_of(version)).to_owned();
+                message.protocol_version = text(version);
                 self.protocol_version.clone_from(&message.protocol_version);
             }
             "tools/list" => message.tool_definitions = tool_definitions(result),
@@ -309,8 +307,9 @@ fn target_name(method: &str) -> &'static str {
     }
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+/// The characters of a JSON string, as many of them as a message carries.
+fn text(value: &str) -> String {
+    cut(&text_of(value), TEXT_BYTES_MAX).to_owned()
 }
 
 fn malformed(direction: Direction, size: usize, reason: &Malformed) -> Message {

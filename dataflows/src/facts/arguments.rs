@@ -4,7 +4,7 @@
 //! of a key that comes twice the last value counts for the fingerprint, and both are listed as leaves.
 //! Upstream: `params.arguments` of a checked envelope. Downstream: `CallFacts`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, hash::Hasher};
 
 use undercurrent_schemas::v1::{Leaf, LeafType};
 
@@ -12,11 +12,11 @@ use super::{
     DigestKey,
     entropy::entropy_millibits,
     host::url_host,
-    json::{Cursor, Kind, unescape},
+    json::{Cursor, Kind, cut, unescape},
     provenance::Provenance,
     session::Hosts,
     shape::Shape,
-    words::Normal,
+    value::Value,
 };
 
 /// Longest path that a leaf carries; its digest in the shape is of the whole.
@@ -27,11 +27,12 @@ const PATH_BYTES_MAX: usize = 256;
 pub(super) struct Arguments<'a> {
     key: &'a DigestKey,
     leaves_max: usize,
-    provenance: &'a mut Provenance,
+    provenance: &'a Provenance,
     hosts: &'a Hosts,
     shape: Shape,
     path: String,
-    normal: Normal,
+    whole: Value,
+    part: Value,
     /// Members of the objects around the cursor, to be sorted: (path, fingerprint).
     members: Vec<(u64, u64)>,
     pub(super) leaves: Vec<Leaf>,
@@ -39,7 +40,7 @@ pub(super) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    pub(super) fn new(key: &'a DigestKey, leaves_max: usize, provenance: &'a mut Provenance, hosts: &'a Hosts) -> Self {
+    pub(super) fn new(key: &'a DigestKey, leaves_max: usize, provenance: &'a Provenance, hosts: &'a Hosts) -> Self {
         Self {
             key,
             leaves_max,
@@ -47,9 +48,10 @@ impl<'a> Arguments<'a> {
             hosts,
             shape: Shape::new(key),
             path: String::new(),
-            normal: Normal::default(),
+            whole: Value::new(provenance.seed()),
+            part: Value::new(provenance.seed()),
             members: Vec::new(),
-            leaves: Vec::new(),
+            leaves: Vec::with_capacity(leaves_max.min(8)),
             leaves_dropped: 0,
         }
     }
@@ -61,7 +63,10 @@ impl<'a> Arguments<'a> {
         // Without arguments a call has the fingerprint of one with `{}`, and no leaf.
         let empty = arguments.is_empty() || { cursor.enter() && !cursor.next_item() };
         let value = if empty { 0 } else { self.value(&mut Cursor::new(arguments), root) };
-        self.digest(b'c', &[tool.as_bytes(), &value.to_le_bytes()])
+        let mut hasher = self.key.hasher(b'c');
+        hasher.write(&value.to_le_bytes());
+        hasher.write(tool.as_bytes());
+        hasher.finish()
     }
 
     pub(super) fn shape(&mut self) -> u64 {
@@ -76,21 +81,21 @@ impl<'a> Arguments<'a> {
             Kind::String => self.string(cursor.string(), path),
             Kind::Number => {
                 let number = canonical_number(cursor.raw());
-                self.leaf(LeafType::Number, path, &number, &number);
-                self.digest(b'n', &[number.as_bytes()])
+                self.leaf(LeafType::Number, path, &number);
+                self.scalar(b'n', &number)
             }
             kind @ (Kind::Bool | Kind::Null) => {
                 let text = cursor.raw();
-                self.leaf(if kind == Kind::Bool { LeafType::Bool } else { LeafType::Null }, path, text, "");
-                self.digest(b'l', &[text.as_bytes()])
+                self.leaf(if kind == Kind::Bool { LeafType::Bool } else { LeafType::Null }, path, text);
+                self.scalar(b'l', text)
             }
         }
     }
 
     fn string(&mut self, raw: &str, path: u64) -> u64 {
         let text = unescape(raw);
-        self.leaf(LeafType::String, path, &text, &text);
-        self.digest(b's', &[text.as_bytes()])
+        self.leaf(LeafType::String, path, &text);
+        self.scalar(b's', &text)
     }
 
     fn object(&mut self, cursor: &mut Cursor<'_>, path: u64) -> u64 {
@@ -109,72 +114,85 @@ impl<'a> Arguments<'a> {
             self.path.truncate(parent);
         }
         if self.members.len() == first {
-            self.leaf(LeafType::Empty, path, "{}", "");
+            self.leaf(LeafType::Empty, path, "{}");
         }
         // Stable, so of equal keys the last one stands last.
         self.members[first..].sort_by_key(|(key, _)| *key);
         let members = &self.members[first..];
-        let mut bytes = Vec::with_capacity(members.len() * 16);
+        let mut hasher = self.key.hasher(b'o');
         for (index, (key, value)) in members.iter().enumerate() {
             if members.get(index + 1).is_none_or(|(next, _)| next != key) {
-                bytes.extend_from_slice(&key.to_le_bytes());
-                bytes.extend_from_slice(&value.to_le_bytes());
+                hasher.write(&key.to_le_bytes());
+                hasher.write(&value.to_le_bytes());
             }
         }
         self.members.truncate(first);
-        self.digest(b'o', &[&bytes])
+        hasher.finish()
     }
 
     fn array(&mut self, cursor: &mut Cursor<'_>, path: u64) -> u64 {
         let parent = self.path.len();
-        let mut state = 0_u64;
+        let mut hasher = self.key.hasher(b'a');
         let mut empty = true;
         self.push_path("[]");
         let items = self.shape.items(path);
         cursor.enter();
         while cursor.next_item() {
-            let value = self.value(cursor, items);
-            state = self.digest(b'i', &[&state.to_le_bytes(), &value.to_le_bytes()]);
+            hasher.write(&self.value(cursor, items).to_le_bytes());
             empty = false;
         }
         self.path.truncate(parent);
         if empty {
-            self.leaf(LeafType::Empty, path, "[]", "");
+            self.leaf(LeafType::Empty, path, "[]");
         }
-        self.digest(b'a', &[&state.to_le_bytes()])
+        hasher.finish()
     }
 
-    /// Lists one leaf. `compared` is what provenance looks for: empty for what can only match by accident.
-    fn leaf(&mut self, kind: LeafType, path: u64, text: &str, compared: &str) {
+    /// Lists one leaf.
+    fn leaf(&mut self, kind: LeafType, path: u64, text: &str) {
         self.shape.leaf(path, kind);
         if self.leaves.len() == self.leaves_max {
             self.leaves_dropped = self.leaves_dropped.saturating_add(1);
             return;
         }
         let is_string = kind == LeafType::String;
-        let host = if is_string { url_host(text) } else { None };
-        let host_digest = host.as_ref().map_or(0, |host| self.key.digest(host.as_bytes()));
-        let source = if compared.is_empty() { None } else { self.provenance.source(compared) };
+        // A truth value or an empty list would only match by accident.
+        let compared = is_string || kind == LeafType::Number;
+        self.whole.set(text);
+        let value = self.key.digest(if is_string { self.whole.normal() } else { text.as_bytes() });
+        let source = if compared { self.provenance.source(&self.whole, text, &mut self.part) } else { None };
         let source = source.map(|tool| tool.to_string()).unwrap_or_default();
+        let (host, host_known) = if is_string { self.host(text) } else { (0, false) };
         self.leaves.push(Leaf {
             path: self.path.clone(),
             r#type: kind.into(),
-            value: self.key.digest(if is_string { self.normal.set(text) } else { text }.as_bytes()),
+            value,
             source,
             bytes: text.len() as u64,
             entropy_millibits: if is_string { entropy_millibits(text.as_bytes()) } else { 0 },
-            host: host_digest,
-            host_known: host.is_some_and(|host| self.hosts.contains(host_digest) || self.provenance.holds(&host)),
+            host,
+            host_known,
         });
+    }
+
+    /// Digest of the host that a text points to (0 = none), and whether the session has seen it before.
+    fn host(&mut self, text: &str) -> (u64, bool) {
+        let Some(host) = url_host(text) else { return (0, false) };
+        let digest = self.key.digest(host.as_bytes());
+        self.part.set(&host);
+        (digest, self.hosts.contains(digest) || self.provenance.holds(&self.part))
     }
 
     fn push_path(&mut self, part: &str) {
         let room = PATH_BYTES_MAX.saturating_sub(self.path.len());
-        self.path.push_str(&part[..part.floor_char_boundary(room)]);
+        self.path.push_str(cut(part, room));
     }
 
-    fn digest(&self, tag: u8, parts: &[&[u8]]) -> u64 {
-        self.key.digest_parts(tag, parts)
+    /// Fingerprint of a scalar; the tag tells `1` from `"1"`.
+    fn scalar(&self, tag: u8, text: &str) -> u64 {
+        let mut hasher = self.key.hasher(tag);
+        hasher.write(text.as_bytes());
+        hasher.finish()
     }
 }
 

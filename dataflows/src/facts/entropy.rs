@@ -22,10 +22,13 @@ pub(super) fn entropy_millibits(bytes: &[u8]) -> u32 {
     }
     let n_log_n = |n: u64| N_LOG_N.get(n as usize).copied().unwrap_or_else(|| n * log2(n));
     let mut spent = 0;
-    // H = log2(N) - sum(c * log2(c)) / N. Each count is taken once; a short value does not pay for 256 of them.
-    for byte in bytes {
-        let count = std::mem::take(&mut counts[usize::from(*byte)]);
-        spent += n_log_n(u64::from(count));
+    // H = log2(N) - sum(c * log2(c)) / N. A short value takes each of its counts once and does not pay for all 256.
+    if bytes.len() < counts.len() {
+        for byte in bytes {
+            spent += n_log_n(u64::from(std::mem::take(&mut counts[usize::from(*byte)])));
+        }
+    } else {
+        spent = counts.iter().filter(|count| **count > 1).map(|count| n_log_n(u64::from(*count))).sum();
     }
     let bits = n_log_n(total).saturating_sub(spent);
     u32::try_from((bits * 1000 / total) >> 16).unwrap_or(u32::MAX)
@@ -41,14 +44,14 @@ fn log2(n: u64) -> u64 {
     let mut mantissa = (u128::from(n) << 31) >> whole;
     let mut fraction = 0;
     for _ in 0..16 {
-        mantissa = mantissa * mantissa >> 31;
+        mantissa = (mantissa * mantissa) >> 31;
         fraction <<= 1;
         if mantissa >> 32 != 0 {
             mantissa >>= 1;
             fraction |= 1;
         }
     }
-    whole << 16 | fraction
+    (whole << 16) | fraction
 }
 
 #[cfg(test)]

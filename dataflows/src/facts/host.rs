@@ -1,5 +1,7 @@
 //! The host that a value points to, if it is a link or holds one.
 
+use super::value::find_scheme;
+
 /// Longest name that the DNS allows; what is longer is no host.
 const HOST_BYTES_MAX: usize = 253;
 
@@ -7,7 +9,7 @@ const HOST_BYTES_MAX: usize = 253;
 /// port and final point. A backslash ends it, as in browsers: `https://evil.example\@good.example` goes to the first.
 pub(super) fn url_host(text: &str) -> Option<String> {
     let text = text.trim();
-    let authority = match memchr::memmem::find(text.as_bytes(), b"://") {
+    let authority = match find_scheme(text) {
         Some(at) if text[..at].ends_with(|last: char| last.is_ascii_alphanumeric()) => &text[at + 3..],
         _ if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) => text,
         _ => return None,

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::memchr;
 
 /// What a value is, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub(super) fn text_of(value: &str) -> Cow<'_, str> {
 
 /// A string's characters, given what is between its quotes. A lone surrogate becomes U+FFFD, as in lenient parsers.
 pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr(b'\\', raw.as_bytes()) else {
+    let Some(first) = memchr(b'\\', raw.as_bytes()) else {
         return Cow::Borrowed(raw);
     };
     let mut text = String::with_capacity(raw.len());
@@ -168,7 +168,7 @@ pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
             other => text.push(char::from(*other)),
         }
         rest = rest.get(used..).unwrap_or_default();
-        let next = memchr::memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
+        let next = memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
         text.push_str(&rest[..next]);
         rest = &rest[next..];
     }
@@ -189,14 +189,25 @@ fn unicode_escape(text: &str) -> (char, usize) {
     }
 }
 
-/// Position behind the closing quote of a string whose first character is at `at`.
-fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+/// The beginning of a text: at most `bytes_max` bytes, whole characters.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Position behind the closing quote of a string whose first character is at `start`.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start;
+    // Quotes are rarer than escapes. One is escaped by an odd run of backslashes, and no run is looked at twice.
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr(b'"', rest)) {
         at += found + 1;
-        if bytes[at - 1] == b'"' {
+        let escapes = bytes[start..at - 1].iter().rev().take_while(|byte| **byte == b'\\').count();
+        if escapes % 2 == 0 {
             return at;
         }
-        at += 1;
     }
     bytes.len()
 }
@@ -228,7 +239,8 @@ fn ends_scalar(byte: u8) -> bool {
 /// Deepest nesting of arrays and objects, without recursion and without trust in the text.
 pub(super) fn nesting(bytes: &[u8], enough: usize) -> usize {
     // Brackets inside strings included, few brackets cannot nest deeply: one vectorised pass settles most messages.
-    let brackets = bytes.iter().filter(|byte| **byte | 0x20 == b'{').count();
+    let bracket = |byte: &u8| u8::from(*byte | 0x20 == b'{');
+    let brackets: usize = bytes.chunks(255).map(|chunk| usize::from(chunk.iter().map(bracket).sum::<u8>())).sum();
     if brackets <= enough {
         return brackets;
     }

@@ -28,7 +28,7 @@ fn mixed(bytes: &[u8], seed: u64, map: impl Fn(u64) -> u64) -> u64 {
         state = folded(state ^ map(u64::from_le_bytes(*chunk)), MULTIPLIER);
     }
     if !rest.is_empty() {
-        let number = rest.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let number = rest.iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
         state = folded(state ^ map(number), MULTIPLIER);
     }
     folded(state, seed | 1)

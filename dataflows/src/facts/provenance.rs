@@ -5,25 +5,27 @@
 //! found after re-formatting, and a word costs 8 bytes (and up to 4 of the chains' heads): no text is kept.
 //!
 //! A match must mean something: a value of fewer than [`LETTERS_MIN`] letters and digits (`me`, `10`) counts only where
-//! it stands alone as a unit (`id: '10'`), and of a longer text that is not found as a whole, only parts that
-//! identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
+//! it stands alone as a unit (`id: '10'`), a single one (`7`) nowhere. Of a longer text that is not found as a whole,
+//! only parts that identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
 //! The digests are 30 bits under the session's seed and never leave it: a false match takes one in 65,000 look-ups.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    mix::mix_caseless,
+    value::{Value, identifying_parts, word_digest},
     words::{self, Sink},
 };
 
 /// Values with fewer letters and digits must match as a unit.
 const LETTERS_MIN: usize = 3;
-/// Words of a value that are compared; a longer value is known by how it begins.
-const VALUE_WORDS_MAX: usize = 64;
+/// Values with fewer are nowhere.
+const UNIT_LETTERS_MIN: usize = 2;
 /// Identifying parts of one text that are looked up.
 const PARTS_MAX: usize = 32;
 /// Places of one word that are compared, newest first.
 const PLACES_MAX: usize = 128;
+/// Results that are told apart; values of older ones have no source.
+const RESULTS_MAX: usize = 1024;
 /// Words that a new index has room for; it doubles up to its limit.
 const CAPACITY_MIN: usize = 256;
 
@@ -47,17 +49,6 @@ pub(super) struct Provenance {
     next: u32,
     /// Where each result begins, oldest first, and whose it is.
     results: VecDeque<(u32, Arc<str>)>,
-    /// Words of the value in question.
-    value: Value,
-}
-
-#[derive(Debug, Default)]
-struct Value {
-    seed: u64,
-    words: Vec<u32>,
-    letters: usize,
-    /// Index and length of the longest word: the rarest, by which places are found.
-    anchor: (usize, usize),
 }
 
 impl Provenance {
@@ -71,7 +62,6 @@ impl Provenance {
             newest: Vec::new(),
             next: 0,
             results: VecDeque::new(),
-            value: Value { seed, ..Value::default() },
         }
     }
 
@@ -81,8 +71,12 @@ impl Provenance {
         if self.next > u32::MAX / 2 {
             self.forget();
         }
+        // A result without words leaves nothing behind.
+        if self.results.back().is_some_and(|(start, _)| *start == self.next) {
+            self.results.pop_back();
+        }
         let oldest = self.oldest();
-        while self.results.get(1).is_some_and(|(start, _)| *start <= oldest) {
+        while self.results.len() >= RESULTS_MAX || self.results.get(1).is_some_and(|(start, _)| *start <= oldest) {
             self.results.pop_front();
         }
         self.results.push_back((self.next, Arc::clone(tool)));
@@ -99,33 +93,22 @@ impl Provenance {
         added
     }
 
-    /// The tool whose result last held this value or, for a longer text, its strongest identifying part.
-    pub(super) fn source(&mut self, value: &str) -> Option<&Arc<str>> {
-        if self.next == 0 {
-            return None;
-        }
-        self.value.set(value);
-        let mut place = self.find();
-        if place.is_none() && self.value.words.len() > 1 {
-            let mut strongest = 0;
-            for part in identifying_parts(value).take(PARTS_MAX) {
-                self.value.set(part);
-                if self.value.letters > strongest
-                    && let Some(found) = self.find()
-                {
-                    strongest = self.value.letters;
-                    place = Some(found);
-                }
-            }
-        }
-        let result = self.results.partition_point(|(start, _)| *start <= place.unwrap_or_default());
-        place.and_then(|_| self.results.get(result.checked_sub(1)?)).map(|(_, tool)| tool)
+    /// The seed under which values are compared with this index.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The tool whose result last held this value or, of a longer text, its strongest identifying part.
+    pub(super) fn source(&self, value: &Value, text: &str, part: &mut Value) -> Option<&Arc<str>> {
+        let place =
+            self.place(value).or_else(|| if value.words.len() > 1 { self.part_place(text, part) } else { None })?;
+        let after = self.results.partition_point(|(start, _)| *start <= place);
+        self.results.get(after.checked_sub(1)?).map(|(_, tool)| tool)
     }
 
     /// Whether any result held this value.
-    pub(super) fn holds(&mut self, value: &str) -> bool {
-        self.value.set(value);
-        self.next > 0 && self.find().is_some()
+    pub(super) fn holds(&self, value: &Value) -> bool {
+        self.place(value).is_some()
     }
 
     pub(super) fn forget(&mut self) {
@@ -133,8 +116,7 @@ impl Provenance {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        let words =
-            self.words.capacity() + self.earlier.capacity() + self.newest.capacity() + self.value.words.capacity();
+        let words = self.words.capacity() + self.earlier.capacity() + self.newest.capacity();
         let names: usize = self.results.iter().map(|(_, tool)| tool.len()).sum();
         words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>() + names
     }
@@ -179,12 +161,27 @@ impl Provenance {
         self.words = words;
     }
 
-    /// The newest place of `self.value`.
-    fn find(&self) -> Option<u32> {
-        let value = &self.value;
-        let (anchor, _) = value.anchor;
-        let digest = value.words.get(anchor)? & DIGEST;
-        let before = u32::try_from(anchor).ok()?;
+    /// The newest place of the strongest part that stands anywhere.
+    fn part_place(&self, text: &str, part: &mut Value) -> Option<u32> {
+        let mut strongest = None;
+        for text in identifying_parts(text).take(PARTS_MAX) {
+            part.set(text);
+            if strongest.is_none_or(|(letters, _)| part.letters > letters)
+                && let Some(place) = self.place(part)
+            {
+                strongest = Some((part.letters, place));
+            }
+        }
+        strongest.map(|(_, place)| place)
+    }
+
+    /// The newest place of a value.
+    fn place(&self, value: &Value) -> Option<u32> {
+        if self.next == 0 || value.letters < UNIT_LETTERS_MIN {
+            return None;
+        }
+        let digest = *value.words.get(value.anchor)?;
+        let before = u32::try_from(value.anchor).ok()?;
         let whole = value.letters < LETTERS_MIN;
         let oldest = self.oldest();
         let mut next = self.newest[digest as usize & (self.newest.len() - 1)];
@@ -195,7 +192,7 @@ impl Provenance {
             limit = place;
             if self.words[self.slot(place)] & DIGEST == digest
                 && let Some(start) = place.checked_sub(before).filter(|start| *start >= oldest)
-                && self.stands_at(start, whole)
+                && self.stands_at(start, &value.words, whole)
             {
                 return Some(start);
             }
@@ -204,11 +201,10 @@ impl Provenance {
         None
     }
 
-    fn stands_at(&self, start: u32, whole: bool) -> bool {
+    fn stands_at(&self, start: u32, words: &[u32], whole: bool) -> bool {
         let held = |position: u32| (position < self.next).then(|| self.words[self.slot(position)]);
-        let same =
-            (start..).zip(&self.value.words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
-        let last = start + u32::try_from(self.value.words.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let same = (start..).zip(words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
+        let last = start + u32::try_from(words.len()).unwrap_or(u32::MAX).saturating_sub(1);
         same && (!whole
             || (held(start).unwrap_or_default() & OPENS != 0 && held(last).unwrap_or_default() & CLOSES != 0))
     }
@@ -216,7 +212,7 @@ impl Provenance {
 
 impl Sink for Provenance {
     fn word(&mut self, word: &[u8], opens: bool) {
-        self.push(digest(word, self.seed) | if opens { OPENS } else { 0 });
+        self.push(word_digest(word, self.seed) | if opens { OPENS } else { 0 });
     }
 
     fn close(&mut self) {
@@ -225,59 +221,4 @@ impl Sink for Provenance {
             self.words[slot] |= if self.words[slot] & DIGEST == BORDER { 0 } else { CLOSES };
         }
     }
-}
-
-impl Value {
-    fn set(&mut self, text: &str) {
-        self.words.clear();
-        self.letters = 0;
-        self.anchor = (0, 0);
-        words::split(without_scheme(text), self);
-    }
-}
-
-impl Sink for Value {
-    fn word(&mut self, word: &[u8], _opens: bool) {
-        if self.words.len() == VALUE_WORDS_MAX {
-            return;
-        }
-        if word.len() > self.anchor.1 {
-            self.anchor = (self.words.len(), word.len());
-        }
-        self.letters += word.len();
-        self.words.push(digest(word, self.seed));
-    }
-
-    fn close(&mut self) {}
-}
-
-/// A link without its scheme, which people and servers write or leave out.
-fn without_scheme(text: &str) -> &str {
-    match text.trim_start().split_once("://") {
-        Some((scheme, rest)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => rest,
-        _ => text,
-    }
-}
-
-/// The parts of a text, split at white space, that name one thing: with an inner `@`, `.`, `/`, `_` or `:`, with
-/// letters and digits mixed, or with four digits or more.
-fn identifying_parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|character: char| {
-        character.is_whitespace() || matches!(character, ',' | ';' | '"' | '<' | '>' | '(' | ')' | '|')
-    })
-    .map(|part| part.trim_matches(|character: char| !character.is_alphanumeric()))
-    .filter(|part| identifies(part))
-}
-
-fn identifies(part: &str) -> bool {
-    let count = |wanted: fn(&u8) -> bool| part.bytes().filter(|byte| wanted(byte)).count();
-    let digits = count(u8::is_ascii_digit);
-    let letters = count(u8::is_ascii_alphabetic);
-    let joints = count(|byte| matches!(byte, b'@' | b'.' | b'/' | b'_' | b':'));
-    digits >= 4 || (letters + digits >= 5 && (joints > 0 || (letters > 0 && digits > 0)))
-}
-
-/// 30 bits, never 0, of a word in any case.
-fn digest(word: &[u8], seed: u64) -> u32 {
-    ((mix_caseless(word, seed) >> 34) as u32).max(1)
 }

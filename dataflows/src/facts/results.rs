@@ -4,16 +4,20 @@
 //! `structuredContent`, and the message of an error; never images, sounds and blobs.
 //! Upstream: `result` or `error` of a checked envelope. Downstream: `ResultFacts`.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use undercurrent_schemas::v1::ResultFacts;
 
 use super::{
     DigestKey,
     arguments::canonical_number,
-    json::{Cursor, Kind, members, unescape},
+    json::{Cursor, Kind, cut, members, unescape},
     provenance::Provenance,
     shape::Shape,
 };
 
+static UNICODE_ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u"));
 /// `error.type` of a tool result with `isError`.
 const TOOL_ERROR: &str = "tool_error";
 /// Definitions of one `tools/list` result that are carried, and their bytes in all: what an event may hold.
@@ -36,10 +40,10 @@ impl<'a> Indexer<'a> {
 
     fn text(&mut self, raw: &str) {
         let Some(provenance) = &mut self.provenance else { return };
-        let raw = &raw[..raw.floor_char_boundary(self.bytes_left)];
+        let raw = cut(raw, self.bytes_left);
         self.bytes_left -= raw.len();
         // Words are told from other escapes as they stand; only `\u` may hide letters.
-        let hides_letters = memchr::memmem::find(raw.as_bytes(), b"\\u").is_some();
+        let hides_letters = UNICODE_ESCAPE.find(raw.as_bytes()).is_some();
         self.values = self.values.saturating_add(if hides_letters {
             provenance.add(&unescape(raw))
         } else {
@@ -99,15 +103,17 @@ impl<'a> Indexer<'a> {
         bytes
     }
 
-    fn blocks(&mut self, value: &str) -> (u32, u64) {
+    /// The texts of a list of blocks; their number and the bytes of their `text`.
+    fn blocks(&mut self, cursor: &mut Cursor<'_>) -> (u32, u64) {
         let (mut items, mut bytes) = (0_u32, 0);
-        let mut cursor = Cursor::new(value);
-        if cursor.kind() == Kind::Array {
-            cursor.enter();
-            while cursor.next_item() {
-                items = items.saturating_add(1);
-                bytes += self.block(&mut cursor);
-            }
+        if cursor.kind() != Kind::Array {
+            cursor.raw();
+            return (items, bytes);
+        }
+        cursor.enter();
+        while cursor.next_item() {
+            items = items.saturating_add(1);
+            bytes += self.block(cursor);
         }
         (items, bytes)
     }
@@ -124,19 +130,21 @@ pub(super) fn result_facts(
     let mut cursor = Cursor::new(result);
     cursor.enter();
     while let Some(name) = cursor.next_key() {
-        let value = cursor.raw();
         match &*unescape(name) {
-            "isError" => facts.is_error = value == "true",
+            "isError" => facts.is_error = cursor.raw() == "true",
             "content" | "contents" | "messages" => {
-                let (items, bytes) = indexer.blocks(value);
+                let (items, bytes) = indexer.blocks(&mut cursor);
                 facts.content_items = facts.content_items.saturating_add(items);
                 facts.content_bytes += bytes;
             }
             "structuredContent" => {
+                let value = cursor.raw();
                 facts.content_bytes += value.len() as u64;
                 indexer.value(&mut Cursor::new(value));
             }
-            _ => {}
+            _ => {
+                cursor.raw();
+            }
         }
     }
     facts.values_indexed = indexer.values;

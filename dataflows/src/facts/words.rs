@@ -5,7 +5,7 @@
 //! space only separates. So an address, a date, a path or a sentence is a *sequence* of words, and it is held by every
 //! text that has these words in a row. Word borders are also marked where a *unit* begins or ends: at quotes,
 //! brackets, commas, line ends and `key: `.
-//! Upstream: argument leaves and result texts. Downstream: [`super::provenance`] and the digests of leaves.
+//! Upstream: argument leaves and result texts. Downstream: [`super::provenance`] and [`super::value`].
 
 /// Receives the words of a text in order.
 pub(super) trait Sink {
@@ -144,37 +144,4 @@ fn wide_run(text: &str, start: usize, opens: &mut bool, sink: &mut impl Sink) ->
     }
     flush(&mut word, opens, sink);
     end
-}
-
-/// A text's words with one space between them: the form of which digests are taken.
-#[derive(Debug, Default)]
-pub(super) struct Normal {
-    pub(super) text: String,
-}
-
-impl Normal {
-    /// The normal form of a text; of one without any word (`"+"`), the trimmed text itself.
-    pub(super) fn set(&mut self, text: &str) -> &str {
-        self.text.clear();
-        split(text, self);
-        if self.text.is_empty() {
-            self.text.push_str(text.trim());
-        }
-        &self.text
-    }
-}
-
-impl Sink for Normal {
-    fn word(&mut self, word: &[u8], _opens: bool) {
-        if !self.text.is_empty() {
-            self.text.push(' ');
-        }
-        if word.is_ascii() {
-            self.text.extend(word.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
-        } else {
-            self.text.push_str(&String::from_utf8_lossy(word));
-        }
-    }
-
-    fn close(&mut self) {}
 }

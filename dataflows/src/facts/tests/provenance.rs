@@ -43,12 +43,13 @@ fn values_are_found_after_reformatting() {
 #[test]
 fn trivial_values_do_not_match_by_accident() {
     held(
-        "Tell me on 2024-05-10 at 7, or at 10.5: {'n': 12, 'who': 'me too'}",
+        "Tell me on 2024-05-10 at 7, or at 10.5: {'n': 12, 'k': 7, 'who': 'me too'}",
         &[
             (json!("me"), false),
             (json!(10), false),
             (json!(5), false),
             (json!(12), true),
+            (json!(7), false),
             (json!(true), false),
             (json!(null), false),
             (json!(""), false),
@@ -111,6 +112,22 @@ fn words_of_two_texts_are_not_in_a_row() {
     session.answer(json!({"content": [{"type": "text", "text": "one alpha"}, {"type": "text", "text": "beta two"}]}));
     assert_eq!(session.source(json!("alpha beta")), "");
     assert_eq!(session.source(json!("one alpha")), "read");
+}
+
+/// Results that hold nothing, or little, are bounded too.
+#[test]
+fn many_small_results_are_bounded() {
+    let mut session = Session::new();
+    for _ in 0..3000 {
+        session.read("empty", "");
+    }
+    assert!(session.facts.held_bytes() < 4 * 1024, "{}", session.facts.held_bytes());
+    for round in 0..3000 {
+        session.read("small", &format!("value-{round}"));
+    }
+    assert!(session.facts.held_bytes() < 256 * 1024, "{}", session.facts.held_bytes());
+    assert_eq!(session.source(json!("value-2999")), "small");
+    assert_eq!(session.source(json!("value-1")), "");
 }
 
 /// The oldest values leave first, and what is held stays within its bound.
