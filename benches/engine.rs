@@ -41,7 +41,11 @@ fn main() -> Result<()> {
     let log = EmbeddedLog::open(dir.path(), LogOptions::replay())?;
     let log = Arc::new(log);
     let filled = fill(&log, calls)?;
-    println!("log          {calls} calls appended and committed in {:.2} s: {:.0} calls/s", filled.as_secs_f64(), rate(calls, filled));
+    println!(
+        "log          {calls} calls appended and committed in {:.2} s: {:.0} calls/s",
+        filled.as_secs_f64(),
+        rate(calls, filled)
+    );
     let (models, learned) = learn(&log)?;
     let speed = rate(calls, learned);
     println!("engine       {speed:.0} calls/s on one worker, scoring and learning included (target {TARGET_RATE:.0})");
@@ -61,8 +65,12 @@ fn exchange(n: u64) -> (SessionRef, Vec<u8>, Vec<u8>) {
     let session = n / (CALLS_PER_SESSION * 1_000) * 1_000 + n % 1_000;
     let (server, tool) = (session % 4, mix % 16);
     let own = format!("item-{}-{}", session, mix % 1_000);
-    let sourced = format!("item-{}-{}", session, undercurrent_schemas::ids::stable_hash(&[&n.saturating_sub(1_000).to_le_bytes()]) % 1_000);
-    let value = if mix % 4 == 0 { &sourced } else { &own };
+    let sourced = format!(
+        "item-{}-{}",
+        session,
+        undercurrent_schemas::ids::stable_hash(&[&n.saturating_sub(1_000).to_le_bytes()]) % 1_000
+    );
+    let value = if mix.is_multiple_of(4) { &sourced } else { &own };
     let call = format!(
         r#"{{"jsonrpc":"2.0","id":{n},"method":"tools/call","params":{{"name":"tool_{tool}","arguments":{{"key":"{value}","limit":{},"mode":"m{}","note":"the {}th request"}}}}}}"#,
         mix % 50,
@@ -118,8 +126,11 @@ fn fill(log: &Arc<EmbeddedLog>, calls: u64) -> Result<Duration> {
 
 /// Takes the whole log through one worker.
 fn learn(log: &EmbeddedLog) -> Result<(ModelSlot, Duration)> {
-    let settings =
-        GraphSettings { partitions: LogOptions::default().partitions, sessions: Settings::default(), windows: WindowSettings::default() };
+    let settings = GraphSettings {
+        partitions: LogOptions::default().partitions,
+        sessions: Settings::default(),
+        windows: WindowSettings::default(),
+    };
     let (publisher, slot) = Publisher::new();
     let (done, mut rows) = watch::channel(0_usize);
     let engine = Engine::start(1, settings, slot.clone(), publisher, move |_, output| {

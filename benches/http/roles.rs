@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -18,8 +19,18 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use undercurrent::edge::Edge;
+use tokio::sync::watch;
+use undercurrent::clock::EventClock;
+use undercurrent::config::Payload;
+use undercurrent::edge::{Edge, EdgeSettings};
 use undercurrent::gateway::{Gateway, GatewayConfig, GatewayMetrics, serve};
+use undercurrent::log::{EventLog, LogFull};
+use undercurrent::policy::Policy;
+use undercurrent::telemetry::EdgeMetrics;
+use undercurrent_dataflows::facts::{DigestKey, Limits};
+use undercurrent_dataflows::model::ModelSlot;
+use undercurrent_schemas::ids::Sequence;
+use undercurrent_schemas::v1;
 
 const ROLE: &str = "--role";
 
@@ -197,7 +208,36 @@ async fn gateway(upstream: &str) -> Result<()> {
     let upstreams = vec![format!("bench={upstream}").parse()?];
     let config = GatewayConfig { upstreams, ..GatewayConfig::default() };
     let metrics = GatewayMetrics::register(&prometheus::Registry::new())?;
-    let gateway = Gateway::new(config, Edge {}, metrics)?;
+    let gateway = Gateway::new(config, edge()?, metrics)?;
     serve(bind().await?, gateway, std::future::pending()).await;
     Ok(())
+}
+
+/// The hop and its facts alone: what the edge says goes nowhere.
+#[derive(Debug)]
+struct NoLog;
+
+impl EventLog for NoLog {
+    fn append(&self, _event: v1::Event) -> std::result::Result<Sequence, LogFull> {
+        Ok(Sequence(0))
+    }
+
+    fn durable(&self) -> watch::Receiver<Sequence> {
+        watch::channel(Sequence(0)).1
+    }
+}
+
+fn edge() -> Result<Edge> {
+    let settings = EdgeSettings {
+        tenant: "default".into(),
+        key: DigestKey::REPLAY,
+        limits: Limits::default(),
+        provenance_bytes_max: 256 << 20,
+        sessions_max: 100_000,
+        session_idle: Duration::from_secs(300),
+        payload: Payload::None,
+    };
+    let metrics = Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?);
+    let clock = Arc::new(EventClock::default());
+    Ok(Edge::new(settings, Policy::default(), Arc::new(NoLog), ModelSlot::default(), clock, metrics, None))
 }

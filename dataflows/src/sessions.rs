@@ -2,7 +2,7 @@
 //!
 //! A state machine without clock: time passes only through the watermark. Upstream: decoded events in the order of
 //! their offsets. Downstream: rows, measures for the windows, and changes of the model's sums, in an [`Outbox`].
-//! Invariant: every `tools/call` request leaves exactly one [`CallRow`].
+//! Invariant: every `tools/call` request leaves exactly one `CallRow`.
 
 mod calls;
 mod close;

@@ -168,7 +168,6 @@ impl EdgeSession {
 
     /// Assesses a call by the live model and decides what to do with it; both go into the message.
     fn decide(&self, shared: &Shared, message: &mut v1::Message, ts: Micros) -> Decision {
-        #[expect(clippy::disallowed_methods, reason = "measures the decision; no event time comes from it")]
         let started = Instant::now();
         let guard = shared.models.load();
         let assessment = assess_message(guard.as_deref(), self.scope, message, ts);

@@ -9,8 +9,10 @@ pub(crate) struct Exchange {
     pub(crate) response: Option<Message>,
 }
 
-/// Headers that belong to one hop, or that the gateway must set itself (`host`).
-const PER_HOP: [&str; 6] = ["connection", "content-length", "host", "keep-alive", "te", "transfer-encoding"];
+/// Headers that belong to one hop, or that the gateway must set itself: `host`, and `accept-encoding`, since it can
+/// learn only from answers that are not compressed.
+const PER_HOP: [&str; 7] =
+    ["accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "transfer-encoding"];
 
 /// Asserts that each exchange of the client took place with the upstream, byte for byte, and that no other did.
 ///

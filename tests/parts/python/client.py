@@ -80,7 +80,7 @@ async def run(args):
     if args.url:
         transport = streamable_http_client(args.url)
     else:
-        command, *rest = args.stdio
+        command, *rest = args.command
         transport = stdio_client(StdioServerParameters(command=command, args=rest, env=dict(os.environ)))
     outcome = {"tools": 0, "calls": 0, "tool_errors": 0, "progress": 0}
 
@@ -105,12 +105,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--url")
-    where.add_argument("--stdio", nargs=argparse.REMAINDER)
+    where.add_argument("--stdio", action="store_true", help="everything after it is the command")
     parser.add_argument("--era", choices=["legacy", "modern"], default="legacy")
     parser.add_argument("--call", action="append", default=[])
     parser.add_argument("--repeat", type=int, default=1)
+    # The command's own words, `--` and options among them, are none of ours.
+    words = sys.argv[1:]
+    at = words.index("--stdio") + 1 if "--stdio" in words else len(words)
+    args = parser.parse_args(words[:at])
+    args.command = words[at:]
     try:
-        asyncio.run(run(parser.parse_args()))
+        asyncio.run(run(args))
     except Exception:
         say({"failed": traceback.format_exc()})
         sys.exit(1)
