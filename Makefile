@@ -29,7 +29,7 @@ test: ## Install what the tests need, and pass them all
 	tests/parts/install.sh
 	cargo build --workspace
 	cargo test --workspace
-	target/parts/venv/bin/python -m unittest discover -s tests/eval
+	target/parts/python/bin/python -m unittest discover -s tests/eval
 
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace

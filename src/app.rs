@@ -22,7 +22,7 @@ use crate::replay::{ReplayOptions, replay as run_replay};
 
 /// `undercurrent serve`.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    runtime()?.block_on(serve::serve(args))
+    relay_runtime()?.block_on(serve::serve(args))
 }
 
 /// `undercurrent wrap`.
@@ -32,6 +32,15 @@ pub fn wrap(args: &WrapArgs) -> anyhow::Result<ExitCode> {
     // A read of standard input that waits for a client which is gone must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// The runtime of the request path. On two cores one thread relays and the other learns: handing a connection from
+/// thread to thread would cost more than a second relaying thread brings (see benches/http.rs).
+fn relay_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) > 2 {
+        return runtime();
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
