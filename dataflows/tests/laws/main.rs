@@ -1,10 +1,12 @@
 //! The laws of learning, on random traffic through real workers: incremental == batch, for any number of workers, any
 //! batching and any order of arrival; what was added can be taken back; a score is what its reasons say.
 
+mod examples;
 mod features;
 mod groups;
 mod learning;
 mod run;
+mod scoring;
 mod traffic;
 
 use proptest::prelude::ProptestConfig;
