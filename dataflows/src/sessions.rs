@@ -325,7 +325,7 @@ impl Session {
             self.open.as_ref().map(|part| timing.idle_at(part.last)),
             self.calls.first_deadline(timing),
             self.closed.front().map(|part| part.keep_until),
-            Some(self.last_seen.plus(timing.session_memory_us)),
+            self.is_over().then(|| self.last_seen.plus(timing.session_memory_us)),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(Micros(i64::MAX));
         // An entry that is early is harmless; moving it at every message would not be.
@@ -336,11 +336,13 @@ impl Session {
         }
     }
 
+    /// Nothing of it waits for anything: only its number of parts is remembered.
+    fn is_over(&self) -> bool {
+        self.open.is_none() && self.closed.is_empty() && self.calls.is_empty()
+    }
+
     fn is_forgettable(&self, watermark: Micros, timing: &Timing) -> bool {
-        self.open.is_none()
-            && self.closed.is_empty()
-            && self.calls.is_empty()
-            && self.last_seen.plus(timing.session_memory_us) < watermark
+        self.is_over() && self.last_seen.plus(timing.session_memory_us) < watermark
     }
 }
 

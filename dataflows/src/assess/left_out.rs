@@ -20,11 +20,11 @@ impl LeftOut {
     }
 
     pub(super) fn has_call_term(self, index: usize) -> bool {
-        self.call >> index & 1 == 1
+        (self.call >> index) & 1 == 1
     }
 
     pub(super) fn has_session_term(self, index: usize) -> bool {
-        self.session >> index & 1 == 1
+        (self.session >> index) & 1 == 1
     }
 }
 

@@ -5,7 +5,7 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::EntityKind;
 use undercurrent_schemas::v1::{self, event::Body};
 
-use crate::run::{Run, run, settings};
+use crate::run::{Run, expected, run, settings};
 use crate::traffic::{SECOND, ticks};
 
 /// A full hour.
@@ -177,4 +177,38 @@ fn a_late_answer_to_a_call_that_was_given_up_does_not_answer_the_next_of_its_id(
     let run = run(&settings(), 1, &ticks(&log, &[1]));
     let expect = [(0, "unanswered", None), (56_000, "result", Some(1_000_000)), (58_000, "result", Some(100_000))];
     assert_eq!(calls(&run), expect);
+}
+
+/// A session that may be silent for longer than ids are remembered: time goes on.
+#[test]
+fn a_session_may_be_idle_for_longer_than_its_id_is_remembered() {
+    let mut settings = settings();
+    settings.sessions.timing.session_idle_us = 2 * settings.sessions.timing.session_memory_us;
+    let log = [request(0, "1"), answer(10, "1"), heartbeat(3_700_000), request(3_800_000, "2")];
+    let run = run(&settings, 1, &ticks(&log, &[1]));
+    let parts: Vec<_> =
+        run.outputs.iter().flat_map(|output| &output.sessions).map(|row| (row.part, row.calls)).collect();
+    assert_eq!(parts, [(0, 2)]);
+}
+
+/// What arrives after the end of a part but lies within it is learned as if it had come in time; the score stays.
+#[test]
+fn a_late_call_corrects_what_an_ended_part_taught() {
+    let end = || event(12_000, "session", Body::SessionEnd(v1::SessionEnd {}));
+    let (first, last) = ([request(0, "1"), answer(10, "1")], [request(10_000, "3"), answer(10_010, "3")]);
+    let late = [request(5_000, "2"), answer(5_010, "2")];
+    let in_time = [&first[..], &late, &last, &[end()]].concat();
+    let too_late = [&first[..], &last, &[end()], &late].concat();
+    let expect = expected(&settings(), &in_time);
+    for sizes in [[1], [7]] {
+        let run = run(&settings(), 1, &ticks(&too_late, &sizes));
+        let learned = run.learned();
+        assert_eq!(
+            (&learned.facts, &learned.features, &learned.calls),
+            (&expect.facts, &expect.features, &expect.calls)
+        );
+        let rows: Vec<_> = run.outputs.iter().flat_map(|output| &output.sessions).map(|row| row.calls).collect();
+        assert_eq!(rows, [2], "the row is what was scored");
+        assert_eq!(run.outputs.iter().map(|output| output.counters.corrections).sum::<u64>(), 1);
+    }
 }

@@ -7,8 +7,9 @@ use undercurrent_dataflows::graph::{Aggregate, Entity, Graph, GraphSettings, Tic
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
 use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
+use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::FeatureRow;
+use undercurrent_schemas::rows::{CallOutcome, FeatureRow};
 use undercurrent_schemas::v1;
 
 use crate::traffic::{IDLE_S, LATENESS_S, PARTITIONS, SECOND, TIMEOUT_S};
@@ -61,10 +62,28 @@ pub(crate) struct Learned {
     pub(crate) facts: BTreeMap<Entry, u64>,
     /// Feature rows as text, each with its multiplicity.
     pub(crate) features: BTreeMap<String, i64>,
-    /// Parts of sessions: id, start, end, messages, calls, errors.
-    pub(crate) parts: Vec<(String, i64, i64, usize, usize, usize)>,
-    /// Calls: session, time, tool, outcome, latency, response bytes.
-    pub(crate) calls: Vec<(String, i64, String, &'static str, Option<i64>, u64)>,
+    pub(crate) parts: Vec<LearnedPart>,
+    pub(crate) calls: Vec<LearnedCall>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LearnedPart {
+    session_id: String,
+    started: Micros,
+    ended: Micros,
+    messages: u64,
+    calls: u64,
+    errors: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LearnedCall {
+    session_id: String,
+    ts: Micros,
+    tool: String,
+    outcome: CallOutcome,
+    latency_us: Option<i64>,
+    response_bytes: u64,
 }
 
 impl Run {
@@ -74,13 +93,21 @@ impl Run {
             *features.entry(values(row)).or_insert(0) += row.diff;
         }
         features.retain(|_, multiplicity| *multiplicity != 0);
-        let parts = self.outputs.iter().flat_map(|output| &output.sessions).map(|row| {
-            let (messages, calls, errors) = (row.messages as usize, row.calls as usize, row.errors as usize);
-            (row.session_id.clone(), row.started_at.0, row.ended_at.0, messages, calls, errors)
+        let parts = self.outputs.iter().flat_map(|output| &output.sessions).map(|row| LearnedPart {
+            session_id: row.session_id.clone(),
+            started: row.started_at,
+            ended: row.ended_at,
+            messages: row.messages,
+            calls: row.calls,
+            errors: row.errors,
         });
-        let calls = self.outputs.iter().flat_map(|output| &output.calls).map(|row| {
-            let outcome = row.outcome.as_str();
-            (row.session_id.clone(), row.ts.0, row.tool.clone(), outcome, row.latency_us, row.response_bytes)
+        let calls = self.outputs.iter().flat_map(|output| &output.calls).map(|row| LearnedCall {
+            session_id: row.session_id.clone(),
+            ts: row.ts,
+            tool: row.tool.clone(),
+            outcome: row.outcome,
+            latency_us: row.latency_us,
+            response_bytes: row.response_bytes,
         });
         Learned { facts: facts(&self.model), features, parts: sorted(parts), calls: sorted(calls) }
     }
@@ -105,16 +132,22 @@ pub(crate) fn expected(settings: &GraphSettings, events: &[v1::Event]) -> Learne
     Learned {
         facts: oracle::taught_counts(&parts),
         features: oracle::feature_rows(&parts, &settings.windows.windows).iter().map(|row| (values(row), 1)).collect(),
-        parts: sorted(parts.iter().map(|part| {
-            let errors = part.messages.iter().filter(|(_, message)| is_error(message)).count();
-            let id = part.first.session_id.clone();
-            (id, part.started.0, part.ended.0, part.messages.len(), part.calls.len(), errors)
+        parts: sorted(parts.iter().map(|part| LearnedPart {
+            session_id: part.first.session_id.clone(),
+            started: part.started,
+            ended: part.ended,
+            messages: part.messages.len() as u64,
+            calls: part.calls.len() as u64,
+            errors: part.messages.iter().filter(|(_, message)| is_error(message)).count() as u64,
         })),
         calls: sorted(parts.iter().flat_map(|part| {
-            part.calls.iter().map(|call| {
-                let tool = call.request.target.clone();
-                let (outcome, latency_us, bytes) = (call.outcome().as_str(), call.latency_us(), call.response_bytes());
-                (part.first.session_id.clone(), call.ts.0, tool, outcome, latency_us, bytes)
+            part.calls.iter().map(|call| LearnedCall {
+                session_id: part.first.session_id.clone(),
+                ts: call.ts,
+                tool: call.request.target.clone(),
+                outcome: call.outcome(),
+                latency_us: call.latency_us(),
+                response_bytes: call.response_bytes(),
             })
         })),
     }
