@@ -73,6 +73,19 @@ fn sessions(plans: &[Plan]) -> Vec<(u64, SessionFact)> {
     parts.iter().map(session).collect()
 }
 
+/// What a model makes of the calls and sessions of these plans: every question that can be asked of it.
+pub(crate) fn answers(model: &Model, plans: &[Plan]) -> Vec<Assessment> {
+    let mut answers = Vec::new();
+    for (scope, session) in sessions(plans) {
+        let calls = session.with_previous();
+        answers.extend(calls.map(|(previous, call, _)| assess(Some(model), scope, previous, call, &|_| None)));
+        let calls = session.with_previous();
+        let terms: Vec<_> = calls.map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
+        answers.push(assess_session(model, scope, &session_terms(&session, &terms), &|_| None));
+    }
+    answers
+}
+
 fn check(model: &Model, scope: u64, session: &SessionFact) {
     let names = |hash: u64| model.name(hash).map(|name| name.to_string());
     let mut terms = Vec::new();
