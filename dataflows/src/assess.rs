@@ -5,6 +5,7 @@
 //! (Fisher's combination, without its independence), the p-value is conformal against all earlier scores.
 //! Invariant: a score is finite and >= 0, and is exactly the sum of its terms' weights.
 
+mod left_out;
 mod reasons;
 mod score;
 mod surprise;
@@ -13,8 +14,9 @@ mod terms;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1;
 
+pub use left_out::LeftOut;
 pub use reasons::Names;
-pub use score::{assess, assess_session};
+pub use score::{assess, assess_session, assess_session_without, assess_without};
 pub use terms::{
     CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms, flow_key, session_terms, shape_key,
     transition_key,
@@ -36,7 +38,7 @@ pub struct Known {
     /// In (0, 1]: share of earlier scores that were at least this high.
     pub p_value: f64,
     pub model_version: ModelVersion,
-    /// Every term, in fixed order.
+    /// Every term that is not left out, in fixed order.
     pub terms: Vec<v1::Term>,
     /// The largest terms in words, then one `other`; their weights add up to the score.
     pub reasons: Vec<v1::Reason>,

@@ -7,6 +7,7 @@ pub mod assess;
 pub mod facts;
 pub mod graph;
 pub mod model;
+pub mod oracle;
 pub mod session;
 pub mod sessions;
 pub mod teach;

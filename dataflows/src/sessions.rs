@@ -164,7 +164,7 @@ impl PartitionSessions {
     pub fn event(&mut self, offset: Offset, event: &v1::Event, model: Option<&Model>, out: &mut Outbox) {
         let ts = Micros(event.ts_us);
         match &event.body {
-            Some(Body::Message(message)) => self.message(offset, event, message, ts, out),
+            Some(Body::Message(message)) => self.message(offset, event, message, model, out),
             Some(Body::SessionEnd(_)) => self.end(&event.session_id, ts, model, out),
             Some(Body::Gap(gap)) => {
                 out.counters.gaps += 1;
@@ -175,7 +175,15 @@ impl PartitionSessions {
         }
     }
 
-    fn message(&mut self, offset: Offset, event: &v1::Event, message: &v1::Message, ts: Micros, out: &mut Outbox) {
+    fn message(
+        &mut self,
+        offset: Offset,
+        event: &v1::Event,
+        message: &v1::Message,
+        model: Option<&Model>,
+        out: &mut Outbox,
+    ) {
+        let ts = Micros(event.ts_us);
         out.counters.messages += 1;
         if event.session_id.is_empty() {
             return;
@@ -188,14 +196,18 @@ impl PartitionSessions {
             sessions.insert(Arc::clone(&session.identity.id), session);
         }
         let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
+        // The watermark may not have been seen between the two: that must not depend on where ticks were cut.
+        if session.open.as_ref().is_some_and(|part| timing.idle_at(part.last) < ts) {
+            session.close(None, EndReason::Idle, model, learning, out);
+        }
         let was_open = session.open.is_some();
         let part = session.part_of(ts, message);
         learning.open += usize::from(session.open.is_some() && !was_open);
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
-            Some(call) => session.calls.request(part, message, call, learning.settings.open_calls_max),
-            None if is_answer(message) => session.calls.response(message, ts),
-            None => None,
+            Some(call) => session.calls.request(part, message, call, &learning.settings).into_iter().collect(),
+            None if is_answer(message) => session.calls.response(message, ts, &timing),
+            None => Vec::new(),
         };
         session.settle(settled, learning, out);
         session.reschedule(&timing, due);
@@ -313,7 +325,7 @@ impl Session {
             self.open.as_ref().map(|part| timing.idle_at(part.last)),
             self.calls.first_deadline(timing),
             self.closed.front().map(|part| part.keep_until),
-            Some(self.last_seen.plus(timing.session_memory_us)),
+            self.is_over().then(|| self.last_seen.plus(timing.session_memory_us)),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(Micros(i64::MAX));
         // An entry that is early is harmless; moving it at every message would not be.
@@ -324,11 +336,13 @@ impl Session {
         }
     }
 
+    /// Nothing of it waits for anything: only its number of parts is remembered.
+    fn is_over(&self) -> bool {
+        self.open.is_none() && self.closed.is_empty() && self.calls.is_empty()
+    }
+
     fn is_forgettable(&self, watermark: Micros, timing: &Timing) -> bool {
-        self.open.is_none()
-            && self.closed.is_empty()
-            && self.calls.is_empty()
-            && self.last_seen.plus(timing.session_memory_us) < watermark
+        self.is_over() && self.last_seen.plus(timing.session_memory_us) < watermark
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn reasons(terms: &[Term], witnesses: &[Witness], names: &Names<'_>) 
             Reason { term: term.term.clone(), text: text(term, &witnesses[*index], names), weight: term.weight }
         })
         .collect();
-    let weight = rest.iter().map(|index| terms[*index].weight).sum();
+    let weight = rest.iter().fold(0.0, |weight, index| weight + terms[*index].weight);
     let text = format!("{} smaller terms", rest.len());
     reasons.push(Reason { term: "other".to_owned(), text, weight });
     reasons

@@ -4,7 +4,7 @@ use undercurrent_schemas::v1;
 
 use super::reasons::{Names, reasons};
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
-use super::{Assessment, Known};
+use super::{Assessment, Known, LeftOut};
 use crate::model::{GLOBAL, Model, Part, score_bin, term_bin};
 use crate::session::CallFact;
 
@@ -14,18 +14,43 @@ const BACK_OFF: f64 = 8.0;
 /// How unusual a call is: `previous` is the name hash of the session's last tool. Its terms come along.
 #[must_use]
 pub fn assess(model: Option<&Model>, scope: u64, previous: u64, call: &CallFact, names: &Names<'_>) -> Assessment {
+    assess_without(LeftOut::default(), model, scope, previous, call, names)
+}
+
+/// The same, without some terms: they add nothing to the score and are no reason.
+#[must_use]
+pub fn assess_without(
+    left_out: LeftOut,
+    model: Option<&Model>,
+    scope: u64,
+    previous: u64,
+    call: &CallFact,
+    names: &Names<'_>,
+) -> Assessment {
     let Some(model) = model.filter(|model| model.is_live(scope)) else { return Assessment::Unknown };
     let CallTerms { values, witnesses } = call_terms(model, scope, previous, call);
-    known(model, scope, Kind::Call, &values, &witnesses, names)
+    known(model, scope, Kind::Call, &values, &witnesses, left_out, names)
 }
 
 /// How unusual a session is, given its terms.
 #[must_use]
 pub fn assess_session(model: &Model, scope: u64, terms: &SessionTerms, names: &Names<'_>) -> Assessment {
+    assess_session_without(LeftOut::default(), model, scope, terms, names)
+}
+
+/// The same, without some terms.
+#[must_use]
+pub fn assess_session_without(
+    left_out: LeftOut,
+    model: &Model,
+    scope: u64,
+    terms: &SessionTerms,
+    names: &Names<'_>,
+) -> Assessment {
     if !model.is_live(scope) {
         return Assessment::Unknown;
     }
-    known(model, scope, Kind::Session, &terms.values, &terms.witnesses, names)
+    known(model, scope, Kind::Session, &terms.values, &terms.witnesses, left_out, names)
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +66,13 @@ impl Kind {
             Self::Session => (Part::SessionTerm, Part::SessionScore, &SESSION_TERMS),
         }
     }
+
+    fn leaves_out(self, left_out: LeftOut, term: usize) -> bool {
+        match self {
+            Self::Call => left_out.has_call_term(term),
+            Self::Session => left_out.has_session_term(term),
+        }
+    }
 }
 
 fn known(
@@ -49,21 +81,22 @@ fn known(
     kind: Kind,
     values: &[f64],
     witnesses: &[Witness],
+    left_out: LeftOut,
     names: &Names<'_>,
 ) -> Assessment {
     let (term_part, score_part, term_names) = kind.parts();
-    let terms: Vec<v1::Term> = term_names
-        .iter()
-        .zip(values)
-        .enumerate()
-        .map(|(index, (name, value))| v1::Term {
-            term: (*name).to_owned(),
-            value: *value,
-            weight: -upper_tail(model, term_part, scope, index, term_bin(*value)).ln(),
+    let (terms, witnesses): (Vec<v1::Term>, Vec<Witness>) = (0..term_names.len())
+        .filter(|index| !kind.leaves_out(left_out, *index))
+        .map(|index| {
+            let value = values[index];
+            let tail = upper_tail(model, term_part, scope, index, term_bin(value));
+            // Not `-ln`, which makes a probability of 1 a weight of -0.
+            let weight = 0.0 - tail.ln();
+            (v1::Term { term: term_names[index].to_owned(), value, weight }, witnesses[index])
         })
-        .collect();
-    let score: f64 = terms.iter().map(|term| term.weight).sum();
-    let reasons = reasons(&terms, witnesses, names);
+        .unzip();
+    let score = terms.iter().fold(0.0, |score, term| score + term.weight);
+    let reasons = reasons(&terms, &witnesses, names);
     let p_value = conformal(model, score_part, scope, score);
     Assessment::Known(Known { score, p_value, model_version: model.version(), terms, reasons })
 }

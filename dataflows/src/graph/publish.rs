@@ -23,7 +23,7 @@ use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::Counters;
 
 /// Everything that one tick gave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TickOutput {
     pub tick: Tick,
     pub watermark: Micros,

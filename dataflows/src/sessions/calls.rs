@@ -6,7 +6,7 @@ use undercurrent_schemas::ids::{Micros, Partition};
 use undercurrent_schemas::rows::{CallOutcome, CallRow, Source};
 use undercurrent_schemas::v1;
 
-use super::{Identity, Measure, Outbox, Timing};
+use super::{Identity, Measure, Outbox, Settings, Timing};
 use crate::model::Part as ModelPart;
 use crate::session::{Answer, CallFact};
 use crate::teach;
@@ -65,7 +65,7 @@ impl Calls {
         part: u32,
         message: &v1::Message,
         fact: CallFact,
-        waiting_max: usize,
+        settings: &Settings,
     ) -> Option<Settled> {
         let text = RequestText {
             jsonrpc_id: message.jsonrpc_id.clone(),
@@ -74,26 +74,36 @@ impl Calls {
             verdict: message.verdict.clone(),
         };
         let request = Request { part, text, fact };
-        if let Some(early) = take_first(&mut self.early, &message.jsonrpc_id) {
-            return Some(request.settle(Some(early)));
+        while let Some((ts, response)) = take_first(&mut self.early, &message.jsonrpc_id) {
+            // What was stamped before the request answers an older one of this id, which was given up.
+            if request.fact.ts <= ts {
+                let in_time = ts <= request.deadline(&settings.timing);
+                return Some(request.settle(in_time.then_some((ts, response))));
+            }
         }
         self.open.entry(message.jsonrpc_id.clone()).or_default().push_back(request);
         self.waiting += 1;
-        if self.waiting > waiting_max { self.give_up_oldest() } else { None }
+        if self.waiting > settings.open_calls_max { self.give_up_oldest() } else { None }
     }
 
-    /// An answer: settles its request, or waits for it a while, since the log may hold them out of order.
-    pub(super) fn response(&mut self, message: &v1::Message, ts: Micros) -> Option<Settled> {
+    /// An answer: settles its request, or waits for it a while, since the log may hold them out of order. Older requests
+    /// of its id whose time was over before it came are unanswered, whether or not the watermark has said so yet.
+    pub(super) fn response(&mut self, message: &v1::Message, ts: Micros, timing: &Timing) -> Vec<Settled> {
         let response = Response::of(message);
-        if let Some(request) = take_first(&mut self.open, &message.jsonrpc_id) {
+        let mut settled = Vec::new();
+        while let Some(request) = take_first(&mut self.open, &message.jsonrpc_id) {
             self.waiting -= 1;
-            return Some(request.settle(Some((ts, response))));
+            if ts <= request.deadline(timing) {
+                settled.push(request.settle(Some((ts, response))));
+                return settled;
+            }
+            settled.push(request.settle(None));
         }
         // The edge knows the method of an answer if it saw the request first; then this is no answer to a call.
         if message.method.is_empty() || message.method == "tools/call" {
             self.early.entry(message.jsonrpc_id.clone()).or_default().push_back((ts, response));
         }
-        None
+        settled
     }
 
     /// The session ended: nothing more will be answered.
@@ -112,7 +122,7 @@ impl Calls {
         });
         let mut settled = Vec::new();
         self.open.retain(|_, waiting| {
-            while waiting.front().is_some_and(|call| call.deadline(timing) < watermark) {
+            while waiting.front().is_some_and(|call| call.given_up_at(timing) < watermark) {
                 settled.extend(waiting.pop_front().map(|call| call.settle(None)));
             }
             !waiting.is_empty()
@@ -123,7 +133,7 @@ impl Calls {
 
     /// When something here falls due.
     pub(super) fn first_deadline(&self, timing: &Timing) -> Option<Micros> {
-        let open = self.open.values().flatten().map(|call| call.deadline(timing)).min();
+        let open = self.open.values().flatten().map(|call| call.given_up_at(timing)).min();
         let early = self.early.values().flatten().map(|(ts, _)| ts.plus(timing.lateness_us)).min();
         open.into_iter().chain(early).min()
     }
@@ -155,8 +165,14 @@ impl Request {
         Settled { part: self.part, fact: self.fact, text: self.text, answered }
     }
 
+    /// An answer that is later than this comes too late.
     fn deadline(&self, timing: &Timing) -> Micros {
         self.fact.ts.plus(timing.call_timeout_us)
+    }
+
+    /// An answer that is not too late may still arrive until the watermark passes this.
+    fn given_up_at(&self, timing: &Timing) -> Micros {
+        self.deadline(timing).plus(timing.lateness_us)
     }
 
     fn order(&self) -> (Micros, u64) {

@@ -1,0 +1,16 @@
+//! The naive twins: what the dataflow must come to, computed from all events at once with plain loops.
+//!
+//! Slow, and without ticks, watermarks, workers or differences, so that it is plainly right. Not used by the product;
+//! tests hold the dataflow against it, and whoever adds a fact or a feature adds its twin here first.
+//! It knows a *finished* log: whatever was open has ended. It takes event time at its word, so it equals the dataflow
+//! where nothing came later than the lateness allows, and where the learning gate is open (`learn_p` = 0).
+//! Not modelled: the bound on open calls, the end of a session's memory, and what depends on the model of the moment
+//! (scores and the histograms of terms).
+
+mod facts;
+mod features;
+mod sessions;
+
+pub use facts::taught_counts;
+pub use features::feature_rows;
+pub use sessions::{Call, Part, parts};

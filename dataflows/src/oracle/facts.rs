@@ -1,0 +1,48 @@
+//! Twin of `teach` and of the differential count of sums: the counts of facts that a model must hold.
+
+use std::collections::BTreeMap;
+
+use super::Part as SessionPart;
+use crate::assess::{flow_key, shape_key, transition_key};
+use crate::model::{Entry, NONE, Part, name_hash, score_bin, term_bin};
+use crate::teach::outcome_bin;
+
+/// Of all parts that made calls: all of them teach where the gate is open. With the scores of the calls, which count
+/// whether or not they teach.
+#[must_use]
+pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
+    let mut counts = BTreeMap::new();
+    for session in parts.iter().filter(|session| !session.calls.is_empty()) {
+        let scope = name_hash(&[&session.first.server]);
+        let mut count = |part, key, bin| *counts.entry(Entry { part, scope, key, bin }).or_insert(0) += 1;
+        count(Part::Sessions, 0, 0);
+        let mut previous = name_hash(&[NONE]);
+        for call in &session.calls {
+            let tool = name_hash(&[&call.request.target]);
+            count(Part::Tool, tool, 0);
+            count(Part::Departures, previous, 0);
+            count(Part::Transition, transition_key(previous, tool), 0);
+            previous = tool;
+
+            let facts = call.request.call.as_ref().expect("a call has facts");
+            count(Part::Shape, shape_key(tool, facts.shape), 0);
+            for leaf in &facts.leaves {
+                let parameter = name_hash(&[&call.request.target, &leaf.path]);
+                count(Part::Parameter, parameter, 0);
+                count(Part::Flow, flow_key(parameter, name_hash(&[&leaf.source])), 0);
+                count(Part::Value, parameter, (leaf.value >> 48) as u32);
+            }
+            count(Part::RequestBytes, tool, term_bin(facts.arguments_bytes as f64));
+            count(Part::Outcome, tool, outcome_bin(call.outcome()));
+            if let Some(latency_us) = call.latency_us() {
+                count(Part::ResponseBytes, tool, term_bin(call.response_bytes() as f64));
+                count(Part::Latency, tool, term_bin(latency_us as f64));
+            }
+            let verdict = call.request.verdict.as_ref();
+            if let Some(assessment) = verdict.and_then(|verdict| verdict.assessment.as_ref()) {
+                count(Part::CallScore, 0, score_bin(assessment.score));
+            }
+        }
+    }
+    counts
+}

@@ -1,0 +1,19 @@
+//! The laws of learning, on random traffic through real workers: incremental == batch, for any number of workers, any
+//! batching and any order of arrival; what was added can be taken back; a score is what its reasons say.
+
+mod examples;
+mod features;
+mod groups;
+mod learning;
+mod run;
+mod scoring;
+mod traffic;
+
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::FileFailurePersistence;
+
+/// Failing cases are kept beside the tests and run first.
+fn cases(cases: u32) -> ProptestConfig {
+    let kept = FileFailurePersistence::Direct("tests/laws/regressions.txt");
+    ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
+}
