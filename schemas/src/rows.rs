@@ -30,7 +30,8 @@ pub enum CallOutcome {
     ToolError,
     /// Answered with a JSON-RPC error.
     RpcError,
-    /// Not answered before the watermark passed its timeout, or before its session ended.
+    /// Not answered within its timeout (known once the watermark has passed that and the lateness), or before its
+    /// session ended.
     Unanswered,
 }
 
