@@ -6,6 +6,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 use tokio::sync::watch;
@@ -26,9 +27,10 @@ pub enum EngineError {
     Dead,
 }
 
-/// Is told of every tick's output, on worker 0's thread; may block, which holds the engine back and nothing else.
-pub trait OnOutput: FnMut(Arc<CommittedTick>, TickOutput) + Send + 'static {}
-impl<F: FnMut(Arc<CommittedTick>, TickOutput) + Send + 'static> OnOutput for F {}
+/// Is told of every tick's output and of the time that it took, on worker 0's thread; may block, which holds the engine
+/// back and nothing else.
+pub trait OnOutput: FnMut(Arc<CommittedTick>, TickOutput, Duration) + Send + 'static {}
+impl<F: FnMut(Arc<CommittedTick>, TickOutput, Duration) + Send + 'static> OnOutput for F {}
 
 /// Running workers.
 pub struct Engine {
@@ -79,10 +81,12 @@ impl Engine {
             };
             let mut graph = Graph::build(worker, &settings, &slot, publisher);
             while let Ok(tick) = feed.recv() {
+                let started = Instant::now();
                 graph.step(worker, &tick);
+                let took = started.elapsed();
                 if let Some((on_output, learned)) = &mut output {
                     for output in graph.take_outputs() {
-                        on_output(Arc::clone(&tick), output);
+                        on_output(Arc::clone(&tick), output, took);
                     }
                     learned.send_replace(Some(tick.tick));
                 }

@@ -156,7 +156,7 @@ impl Run {
             sessions: options.sessions,
             windows: options.windows.clone(),
         };
-        let engine = Engine::start(options.workers, settings, slot.clone(), publisher, move |tick, output| {
+        let engine = Engine::start(options.workers, settings, slot.clone(), publisher, move |tick, output, _took| {
             told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);
             // The history that has stopped says why at the end.
             let _ = queue.send(rows_of(&tick, output));

@@ -73,26 +73,33 @@ impl Owner {
             let (queue, metrics) = (history.queue(), metrics.clone());
             let mut showing = recovered.is_none();
             let slot = rebuilding.clone();
-            Engine::start(config.engine.workers, graph(config), rebuilding, publisher, move |tick, mut output| {
-                metrics.engine.counted(&output.counters, output.open_sessions);
-                if !showing && Some(output.tick) >= recovered {
-                    showing = true;
-                    follower.follow(&slot);
-                    feed.replaced();
-                } else if showing && !output.change.is_empty() {
-                    follower.follow(&slot);
-                    feed.changed(&output.change);
-                    metrics.engine.model_published(output.change.version);
-                }
-                cache.update_features(std::mem::take(&mut output.live));
-                progress.learned(&tick, &output);
-                if Some(output.tick) > covered {
-                    // A history that has stopped has said so; learning goes on.
-                    let rows = rows_of(&tick, output);
-                    metrics.history.handed(&rows_by_table(&rows));
-                    let _ = queue.send(rows);
-                }
-            })?
+            Engine::start(
+                config.engine.workers,
+                graph(config),
+                rebuilding,
+                publisher,
+                move |tick, mut output, took| {
+                    metrics.engine.tick_duration.observe(took.as_secs_f64());
+                    metrics.engine.counted(&output.counters, output.open_sessions);
+                    if !showing && Some(output.tick) >= recovered {
+                        showing = true;
+                        follower.follow(&slot);
+                        feed.replaced();
+                    } else if showing && !output.change.is_empty() {
+                        follower.follow(&slot);
+                        feed.changed(&output.change);
+                        metrics.engine.model_published(output.change.version);
+                    }
+                    cache.update_features(std::mem::take(&mut output.live));
+                    progress.learned(&tick, &output);
+                    if Some(output.tick) > covered {
+                        // A history that has stopped has said so; learning goes on.
+                        let rows = rows_of(&tick, output);
+                        metrics.history.handed(&rows_by_table(&rows));
+                        let _ = queue.send(rows);
+                    }
+                },
+            )?
         };
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {

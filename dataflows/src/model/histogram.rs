@@ -2,9 +2,15 @@
 
 use ndarray::{Array2, s};
 
-/// One histogram per term: counts by (term, bin).
+/// Bins of a block: a tail adds up the rest of one block, and whole blocks after it.
+const BLOCK: usize = 32;
+
+/// One histogram per term: counts by (term, bin), and their sums by (term, block).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Histograms(Array2<u64>);
+pub(crate) struct Histograms {
+    counts: Array2<u64>,
+    blocks: Array2<u64>,
+}
 
 /// What a tail rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,22 +23,53 @@ pub struct Tail {
 
 impl Histograms {
     pub(crate) fn new(terms: usize, bins: usize) -> Self {
-        Self(Array2::zeros((terms, bins)))
+        Self { counts: Array2::zeros((terms, bins)), blocks: Array2::zeros((terms, bins.div_ceil(BLOCK))) }
     }
 
     /// Replaces `before` by `after` among the counts of a bin.
     pub(crate) fn change(&mut self, term: usize, bin: u32, before: u64, after: u64) {
-        if let Some(count) = self.0.get_mut((term, bin as usize)) {
+        let bin = bin as usize;
+        if let (Some(count), Some(block)) = (self.counts.get_mut((term, bin)), self.blocks.get_mut((term, bin / BLOCK)))
+        {
             *count = *count + after - before;
+            *block = *block + after - before;
         }
     }
 
     pub(crate) fn tail(&self, term: usize, bin: u32) -> Tail {
-        if term >= self.0.nrows() {
+        if term >= self.counts.nrows() {
             return Tail::default();
         }
-        let row = self.0.row(term);
-        let sum = |from: usize| row.slice(s![from.min(row.len())..]).iter().sum::<u64>();
-        Tail { at_least: sum(bin as usize), of: sum(0) }
+        let (counts, blocks) = (self.counts.row(term), self.blocks.row(term));
+        let bin = (bin as usize).min(counts.len());
+        let next = bin.div_ceil(BLOCK);
+        let rest = counts.slice(s![bin..(next * BLOCK).min(counts.len())]).sum();
+        let after = blocks.slice(s![next..]).sum();
+        let before = blocks.slice(s![..next]).sum();
+        // The rest of the bin's own block is among the blocks before the next.
+        Tail { at_least: rest + after, of: before + after }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_the_sum_of_its_bins() {
+        let bins = 100;
+        let mut histograms = Histograms::new(2, bins);
+        let counts: Vec<u64> = (0..bins as u64).map(|bin| bin * 7 % 11).collect();
+        for (bin, count) in (0..).zip(&counts) {
+            histograms.change(1, bin, 0, count + 3);
+            histograms.change(1, bin, count + 3, *count);
+        }
+        for bin in 0..=bins {
+            let expect = Tail { at_least: counts[bin..].iter().sum(), of: counts.iter().sum() };
+            assert_eq!(histograms.tail(1, bin as u32), expect, "bin {bin}");
+        }
+        assert_eq!(histograms.tail(1, 5_000).at_least, 0);
+        assert_eq!(histograms.tail(0, 0), Tail::default());
+        assert_eq!(histograms.tail(2, 0), Tail::default(), "no such term");
     }
 }
