@@ -16,7 +16,8 @@ use prometheus::Registry;
 pub use self::routes::router;
 pub use self::server::serve;
 pub use self::status::{
-    Check, FlaggedSession, HistoryStatus, Learned, ModelStatus, PartitionStatus, Status, StatusSource, UpstreamStatus,
+    BusyTool, Check, FlaggedSession, HistoryStatus, Learned, ModelStatus, PartitionStatus, Status, StatusSource,
+    UpstreamStatus,
 };
 use crate::config::HostRules;
 

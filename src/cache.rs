@@ -37,12 +37,6 @@ impl Cache {
         }
     }
 
-    /// Open windows of all entities.
-    #[must_use]
-    pub fn windows(&self) -> usize {
-        self.features.len()
-    }
-
     /// The features of one kind of entity in its newest window of this size, busiest first, at most `limit`.
     #[must_use]
     pub fn busiest(

@@ -45,6 +45,17 @@ pub struct Status {
     pub learned: Learned,
     /// Newest first, a few.
     pub recent_flagged: Vec<FlaggedSession>,
+    /// In the newest window of a minute, busiest first, a few.
+    pub busiest_tools: Vec<BusyTool>,
+}
+
+/// One tool in one minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BusyTool {
+    /// `server/tool`.
+    pub tool: String,
+    pub calls: i64,
+    pub errors: i64,
 }
 
 /// One endpoint.

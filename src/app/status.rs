@@ -5,12 +5,20 @@ use std::time::{Duration, Instant};
 
 use super::node::{Role, lock};
 use super::owner::Owner;
-use crate::admin::{Check, HistoryStatus, ModelStatus, PartitionStatus, Status, StatusSource, UpstreamStatus};
+use undercurrent_schemas::rows::EntityKind;
+
+use crate::admin::{
+    BusyTool, Check, HistoryStatus, ModelStatus, PartitionStatus, Status, StatusSource, UpstreamStatus,
+};
 use crate::data_dir::DataDir;
 use crate::telemetry::Metrics;
 
 /// How often the gauges are brought up to date.
 const SAMPLE: Duration = Duration::from_millis(250);
+
+/// The window of the tools that are shown, and how many are.
+const MINUTE_US: i64 = 60_000_000;
+const BUSIEST: usize = 10;
 
 /// Answers for this process.
 #[derive(Debug)]
@@ -69,6 +77,11 @@ impl AppStatus {
             age_ms: self.metrics.engine.model_age().map_or(0, |age| age.as_millis() as u64),
         });
         (status.learned, status.recent_flagged) = owner.progress.totals();
+        let busiest = owner.cache.busiest(EntityKind::Tool, MINUTE_US, BUSIEST);
+        status.busiest_tools = busiest
+            .into_iter()
+            .map(|(tool, features)| BusyTool { tool: tool.name, calls: features.calls, errors: features.errors })
+            .collect();
     }
 
     /// Keeps the gauges that nobody pushes up to date.
