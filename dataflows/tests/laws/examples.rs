@@ -65,7 +65,7 @@ fn server_rows(run: &Run) -> Vec<(u64, i64, i64, i64, [i64; 4])> {
 }
 
 fn default_windows() -> GraphSettings {
-    GraphSettings { windows: WindowSettings::default(), ..settings() }
+    GraphSettings { windows: WindowSettings { lateness_us: 30 * SECOND, ..WindowSettings::default() }, ..settings() }
 }
 
 /// Call: session time in milliseconds, outcome, latency.
@@ -112,8 +112,7 @@ fn a_call_20_s_late_shows_as_differences() {
             let diffs: Vec<_> = late.features.iter().filter(|row| row.kind == kind).map(|row| row.diff).collect();
             assert_eq!(diffs, [-1, 1, -1, 1], "{kind:?}");
         }
-        // Each of four entities in two full and two filling windows.
-        assert_eq!(late.live.len(), 16);
+        assert_eq!(late.live.len(), 4, "each of its entities");
         assert_eq!(late.counters.late, 0, "within the lateness");
     }
 }

@@ -10,7 +10,7 @@ use crate::rows::{CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, Mode
 use crate::v1::event::Body;
 use crate::v1::{
     Assessment, CallFacts, Decision, Direction, Event, EventId, Gap, Heartbeat, Kind, Leaf, LeafType, Message, Reason,
-    ResultFacts, SessionEnd, Term, Verdict, gap,
+    ResultFacts, SessionEnd, Term, TermKind, Verdict, gap,
 };
 
 /// Every column of every table: a change here is a change of the contract with whoever reads the history.
@@ -248,12 +248,12 @@ fn assessment() -> Assessment {
         p_value: 0.004,
         model_version: 40,
         reasons: vec![
-            Reason { term: "flow_edge".into(), text: "iban came from read_file".into(), weight: 6.0 },
-            Reason { term: "other".into(), text: "other".into(), weight: 1.5 },
+            Reason { kind: TermKind::FlowBitsMax.into(), text: "iban came from read_file".into(), weight: 6.0 },
+            Reason { kind: TermKind::Other.into(), text: "other".into(), weight: 1.5 },
         ],
         terms: vec![
-            Term { term: "flow_edge".into(), value: 8.0, weight: 6.0 },
-            Term { term: "bytes".into(), value: 90.0, weight: 1.5 },
+            Term { kind: TermKind::FlowBitsMax.into(), value: 8.0, weight: 6.0 },
+            Term { kind: TermKind::ArgumentsBytes.into(), value: 90.0, weight: 1.5 },
         ],
     }
 }
