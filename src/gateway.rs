@@ -22,6 +22,7 @@ mod serve;
 mod shared;
 mod sse;
 mod stdio;
+mod strict;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -169,9 +170,14 @@ impl Gateway {
 
     /// Answers a request that never became a call.
     fn refuse(&self, server: &str, refusal: &Refusal) -> Response<Body> {
+        whole(self.refused(server, refusal))
+    }
+
+    /// The same, as bytes.
+    fn refused(&self, server: &str, refusal: &Refusal) -> Response<Bytes> {
         tracing::debug!(server, reason = refusal.reason(), "request refused");
         self.shared.metrics.requests.with_label_values(&[server, refusal.reason()]).inc();
-        whole(refusal.response(&RequestIds::None))
+        refusal.response(&RequestIds::None)
     }
 
     /// Ends the children of stdio upstreams.
