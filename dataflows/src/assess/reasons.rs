@@ -9,6 +9,9 @@ use super::Witness;
 /// Reasons given in words; what is left is one `other`.
 const REASONS: usize = 3;
 
+/// Room for the usual text, so that writing it does not grow it piece by piece.
+const TEXT_BYTES: usize = 128;
+
 /// Looks up the text of a name hash.
 pub type Names<'a> = dyn Fn(u64) -> Option<String> + 'a;
 
@@ -35,7 +38,7 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
         previous if previous.is_empty() => "at the start of a session".to_owned(),
         previous => format!("after `{previous}`"),
     };
-    let mut text = String::new();
+    let mut text = String::with_capacity(TEXT_BYTES);
     let (value, occasions, alike) = (term.value, witness.occasions, witness.alike);
     let often = |alike: u64| match alike {
         0 => "it never did".to_owned(),
