@@ -12,6 +12,8 @@ mod framing;
 mod head;
 mod pool;
 mod prefixed;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
