@@ -34,7 +34,7 @@ fn request(at_ms: i64, id: &str) -> v1::Event {
     };
     message.set_direction(v1::Direction::ClientToServer);
     message.set_kind(v1::Kind::Request);
-    event(at_ms, "session", Body::Message(message))
+    event(at_ms, "session", Body::Message(message.into()))
 }
 
 fn answer(at_ms: i64, id: &str) -> v1::Event {
@@ -46,7 +46,7 @@ fn answer(at_ms: i64, id: &str) -> v1::Event {
     };
     message.set_direction(v1::Direction::ServerToClient);
     message.set_kind(v1::Kind::Result);
-    event(at_ms, "session", Body::Message(message))
+    event(at_ms, "session", Body::Message(message.into()))
 }
 
 fn heartbeat(at_ms: i64) -> v1::Event {

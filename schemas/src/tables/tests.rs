@@ -39,8 +39,8 @@ fn tables_have_the_columns_that_they_are_sorted_by() {
 #[test]
 fn messages_keep_every_fact() {
     let events = [
-        Event { body: Some(Body::Message(call_message())), ..event() },
-        Event { body: Some(Body::Message(result_message())), ..event() },
+        Event { body: Some(Body::Message(call_message().into())), ..event() },
+        Event { body: Some(Body::Message(result_message().into())), ..event() },
         Event { body: Some(Body::SessionEnd(SessionEnd {})), ..event() },
         Event { body: Some(Body::Gap(Gap { reason: gap::Reason::Overflow.into(), events: 12 })), ..event() },
         Event { body: Some(Body::Heartbeat(Heartbeat {})), ..Event::default() },
@@ -152,7 +152,7 @@ fn features_and_models_are_changes() {
 #[test]
 fn the_nulls_of_one_chunk_do_not_change_its_schema() {
     let row = |event| MessageRow { tick: Tick(1), partition: Partition(0), offset: Offset(0), event };
-    let call = messages::batch(&[row(Event { body: Some(Body::Message(call_message())), ..event() })]);
+    let call = messages::batch(&[row(Event { body: Some(Body::Message(call_message().into())), ..event() })]);
     let beat = messages::batch(&[row(Event { body: Some(Body::Heartbeat(Heartbeat {})), ..event() })]);
     assert_eq!(call.schema(), beat.schema());
     let verdicts = beat.column_by_name("verdict").unwrap().as_any().downcast_ref::<StructArray>().unwrap();

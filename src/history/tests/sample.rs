@@ -97,7 +97,7 @@ pub(super) fn message(tick: u64, index: u64) -> MessageRow {
             session_id: session_id(tick),
             server: "banking".into(),
             digest_key: 1,
-            body: Some(Body::Message(message)),
+            body: Some(Body::Message(message.into())),
         },
     }
 }
