@@ -1,5 +1,6 @@
 //! Puts the parts together: the only place that knows all of them.
 
+mod background;
 mod models;
 mod node;
 mod owner;

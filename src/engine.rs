@@ -15,8 +15,6 @@ use undercurrent_dataflows::model::{ModelSlot, Publisher};
 use undercurrent_schemas::ids::Tick;
 use undercurrent_schemas::log::CommittedTick;
 
-use crate::background;
-
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
 
@@ -72,7 +70,6 @@ impl Engine {
             worker: WorkerConfig::default(),
         };
         let workers = timely::execute(config, move |worker| {
-            background::yield_to_the_relay();
             let (feed, publishing) = {
                 let mut start = start.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let feed = start.feeds[worker.index()].take().expect("each worker starts once");

@@ -5,7 +5,6 @@
 
 pub mod admin;
 pub mod app;
-mod background;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 use sources::{Source, rust_below};
 
 /// Modules that everyone may use, and why.
-const OPEN: [(&str, &str); 4] = [
-    ("background", "how threads give way to the relay; it calls nobody"),
+const OPEN: [(&str, &str); 3] = [
     ("clock", "event time has one source"),
     ("config", "settings are values, resolved once"),
     ("telemetry", "names and counters; it calls nobody"),

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle as TaskHandle;
-use undercurrent_dataflows::graph::GraphSettings;
+use undercurrent_dataflows::graph::{GraphSettings, TickOutput};
 use undercurrent_dataflows::model::{Follower, ModelSlot, Publisher};
+use undercurrent_schemas::log::CommittedTick;
 
+use super::background;
 use super::models::Feed;
 use super::progress::Progress;
 use super::settings;
@@ -61,7 +63,7 @@ impl Owner {
         let recovered = log.status().last_tick;
         let history = History::open(&data.history_dir(), settings::history(config))?;
         let covered = history.covered();
-        let history = HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default())?;
+        let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
@@ -73,33 +75,30 @@ impl Owner {
             let (queue, metrics) = (history.queue(), metrics.clone());
             let mut showing = recovered.is_none();
             let slot = rebuilding.clone();
-            Engine::start(
-                config.engine.workers,
-                graph(config),
-                rebuilding,
-                publisher,
-                move |tick, mut output, took| {
-                    metrics.engine.tick_duration.observe(took.as_secs_f64());
-                    metrics.engine.counted(&output.counters, output.open_sessions);
-                    if !showing && Some(output.tick) >= recovered {
-                        showing = true;
-                        follower.follow(&slot);
-                        feed.replaced();
-                    } else if showing && !output.change.is_empty() {
-                        follower.follow(&slot);
-                        feed.changed(&output.change);
-                        metrics.engine.model_published(output.change.version);
-                    }
-                    cache.update_features(std::mem::take(&mut output.live));
-                    progress.learned(&tick, &output);
-                    if Some(output.tick) > covered {
-                        // A history that has stopped has said so; learning goes on.
-                        let rows = rows_of(&tick, output);
-                        metrics.history.handed(&rows_by_table(&rows));
-                        let _ = queue.send(rows);
-                    }
-                },
-            )?
+            let on_output = move |tick: Arc<CommittedTick>, mut output: TickOutput, took: Duration| {
+                metrics.engine.tick_duration.observe(took.as_secs_f64());
+                metrics.engine.counted(&output.counters, output.open_sessions);
+                if !showing && Some(output.tick) >= recovered {
+                    showing = true;
+                    follower.follow(&slot);
+                    feed.replaced();
+                } else if showing && !output.change.is_empty() {
+                    follower.follow(&slot);
+                    feed.changed(&output.change);
+                    metrics.engine.model_published(output.change.version);
+                }
+                cache.update_features(std::mem::take(&mut output.live));
+                progress.learned(&tick, &output);
+                if Some(output.tick) > covered {
+                    // A history that has stopped has said so; learning goes on.
+                    let rows = rows_of(&tick, output);
+                    metrics.history.handed(&rows_by_table(&rows));
+                    let _ = queue.send(rows);
+                }
+            };
+            background::started(|| {
+                Engine::start(config.engine.workers, graph(config), rebuilding, publisher, on_output)
+            })?
         };
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {

@@ -117,8 +117,8 @@ impl Provenance {
 
     pub(super) fn held_bytes(&self) -> usize {
         let words = self.words.capacity() + self.earlier.capacity() + self.newest.capacity();
-        let names: usize = self.results.iter().map(|(_, tool)| tool.len()).sum();
-        words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>() + names
+        // Names are shared: counting them at every message would cost more than they do.
+        words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>()
     }
 
     fn oldest(&self) -> u32 {
