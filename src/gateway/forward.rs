@@ -144,7 +144,7 @@ fn with_query(uri: &Uri, query: Option<&str>) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-fn host_of(uri: &Uri) -> HeaderValue {
+pub(super) fn host_of(uri: &Uri) -> HeaderValue {
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = if uri.port_u16() == Some(default_port) { uri.host().unwrap_or_default() } else { authority };

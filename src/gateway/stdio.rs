@@ -9,7 +9,6 @@ mod headers;
 mod replies;
 mod session;
 mod shared;
-mod splice;
 
 #[cfg(test)]
 #[cfg(unix)]

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use self::checks::Checks;
 use self::exceptions::excused;
-use self::suite::{PARTS, Part, Side};
+use self::suite::{PARTS, Part, Side, TIMED};
 use self::support::gateway::Serve;
 use self::support::parts::{node_script, undercurrent};
 use self::table::Table;
@@ -56,7 +56,7 @@ fn the_gateway_adds_no_failure_to_a_server() {
         Path::Stdio => format!("http://localhost:{}/mcp/stdio", gateway.listen.port()),
     };
     let run = |part: &Part, path| suite::server(part, path, &url(path));
-    compare(Side::Server, &[Path::Direct, Path::Http, Path::Stdio], run);
+    compare(Side::Server, PARTS, &[Path::Direct, Path::Http, Path::Stdio], run);
     gateway.stop();
 }
 
@@ -70,15 +70,16 @@ fn the_gateway_adds_no_failure_to_a_client() {
         Path::Direct => suite::client(part, path, &client),
         Path::Http | Path::Stdio => suite::client(part, path, &through),
     };
-    compare(Side::Client, &[Path::Direct, Path::Http], run);
+    let parts = [PARTS, TIMED].concat();
+    compare(Side::Client, &parts, &[Path::Direct, Path::Http], run);
 }
 
 /// Runs every part over every path, prints what came out, and panics about what the gateway added.
 #[track_caller]
-fn compare(side: Side, paths: &[Path], run: impl Fn(&Part, Path) -> Checks) {
+fn compare(side: Side, parts: &[Part], paths: &[Path], run: impl Fn(&Part, Path) -> Checks) {
     let mut table = Table::new(side, paths);
     let mut added = Vec::new();
-    for part in PARTS {
+    for part in parts {
         let all: Vec<Checks> = paths.iter().map(|path| run(part, *path)).collect();
         let (direct, through) = all.split_first().expect("the direct run is always there");
         for (path, checks) in paths[1..].iter().zip(through) {

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
-use super::splice::Ties;
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::{Envelope, RequestIds};
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
+use crate::gateway::splice::Ties;
 use crate::gateway::tap::hear;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
 use super::session::{SessionLimits, cancellation};
-use super::splice::{Ties, splice};
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::rescue::Refusal;
+use crate::gateway::splice::{Ties, splice};
 use crate::gateway::tap::hear;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
