@@ -6,6 +6,7 @@
 //! dropped and counted.
 
 mod headers;
+mod params;
 mod replies;
 mod session;
 mod shared;
@@ -63,17 +64,15 @@ impl StdioUpstream {
 
     pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
         let account = Account::open(&self.shared, &self.name, &call);
-        let answered = match call.era {
+        let era = era(&call);
+        let answered = match era {
             Era::Legacy => self.legacy(&call, &account).await,
             Era::Modern => self.modern(&call, &account).await.map(|answer| (answer, None)),
         };
-        let status_of = match call.era {
-            Era::Legacy => |_: &str| StatusCode::OK,
-            Era::Modern if call.meta_version().is_none() => incomplete_status,
-            Era::Modern => modern_status,
-        };
         match answered {
-            Ok((answer, session_id)) => answer.respond(account, session_id.as_deref(), status_of),
+            Ok((answer, session_id)) => {
+                answer.respond(account, session_id.as_deref(), |error_type| status(era, &call.body, error_type))
+            }
             Err(refusal) => account.refuse(&refusal, &call),
         }
     }
@@ -170,13 +169,13 @@ impl StdioUpstream {
             return Err(Refusal::InvalidMessage("batches are not part of this revision"));
         };
         if ties.method.is_some() && ties.id.is_some() {
-            headers::check(call)?;
+            self.check(call).await?;
         }
         let edge = self.shared.edge.session(&call.session(&self.name));
         let permit = account.decide(&edge, &call.body).await?;
         match (&ties.method, ties.id) {
             (Some(_), Some(_)) => {
-                let request = Incoming { text, ties, edge, accept: Accept::of(&call.head.headers) };
+                let request = Incoming { text, ties, edge: Some(edge), accept: Accept::of(&call.head.headers) };
                 self.shared_child()?.request(permit, request, self.shared.config.timeouts.response).await
             }
             // Whoever wants to cancel closes the stream; a request id alone does not say whose request it is.
@@ -187,6 +186,16 @@ impl StdioUpstream {
             }
             (None, _) => Err(Refusal::InvalidMessage("responses of clients are not part of this revision")),
         }
+    }
+
+    /// Whether the headers of a request say what its body says.
+    async fn check(&self, call: &Call) -> Result<(), Refusal> {
+        let Some(tool_call) = headers::check(call)? else { return Ok(()) };
+        // A request that does not say its revision is not answered anyway.
+        let Some(version) = call.meta_version() else { return Ok(()) };
+        let patience = self.shared.config.timeouts.response;
+        let params = self.shared_child()?.params(&tool_call.tool, version, patience).await?;
+        params::check(&params, &call.head.headers, &tool_call.arguments)
     }
 
     /// The child that is running, else a new one.
@@ -236,16 +245,21 @@ fn new_id() -> Result<String, getrandom::Error> {
     Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }
 
-/// The era without sessions ties some JSON-RPC errors to statuses.
-fn modern_status(error_type: &str) -> StatusCode {
-    match error_type {
-        "-32601" => StatusCode::NOT_FOUND,
-        "-32020" | "-32021" | "-32022" => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
-    }
+/// A revision that nobody here knows, in the form of the era without sessions, is the child's to refuse: it knows which
+/// ones it supports.
+fn era(call: &Call) -> Era {
+    let known = |version| LEGACY_VERSIONS.contains(&version);
+    let unknown = protocol_version(&call.head.headers).is_some_and(|version| !known(version));
+    if unknown && call.session_id().is_none() && call.meta_version().is_some() { Era::Modern } else { call.era }
 }
 
-/// The same for a request whose `_meta` lacks what it must have.
-fn incomplete_status(error_type: &str) -> StatusCode {
-    if error_type == "-32602" { StatusCode::BAD_REQUEST } else { modern_status(error_type) }
+/// The era without sessions ties some JSON-RPC errors to statuses.
+fn status(era: Era, request: &[u8], error_type: &str) -> StatusCode {
+    match (era, error_type) {
+        (Era::Modern, "-32601") => StatusCode::NOT_FOUND,
+        (Era::Modern, "-32020" | "-32021" | "-32022") => StatusCode::BAD_REQUEST,
+        // Other params may be as invalid as they like; a `_meta` that lacks what it must have is a bad request.
+        (Era::Modern, "-32602") if !headers::meta_is_complete(request) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }

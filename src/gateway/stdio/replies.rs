@@ -140,7 +140,7 @@ impl Answer {
         self,
         mut account: Account,
         session_id: Option<&str>,
-        status_of: fn(&str) -> StatusCode,
+        status_of: impl Fn(&str) -> StatusCode,
     ) -> Response<Body> {
         let mut response = match self {
             Self::Status(status) => {
