@@ -21,7 +21,7 @@ use crate::gateway::rescue::Refusal;
 /// Tools of one child that are remembered.
 const TOOLS_MAX: usize = 4096;
 /// Between two questions for tools that are in no list.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The tools of a child.
 #[derive(Debug, Default)]
@@ -178,14 +178,12 @@ mod tests {
         check(&[("mcp-param-n", "9007199254740993")], &json!({ "deep": { "n": 9_007_199_254_740_992_u64 } }), false);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_child_is_asked_once_for_what_it_does_not_list() {
+    #[test]
+    fn a_child_is_asked_once_for_what_it_does_not_list() {
         let tools = tools();
         assert!(tools.params("b").unwrap().is_empty());
         assert_eq!(tools.params("c"), None);
         tools.asked();
         assert!(tools.params("c").unwrap().is_empty());
-        tokio::time::advance(PAUSE).await;
-        assert_eq!(tools.params("c"), None);
     }
 }

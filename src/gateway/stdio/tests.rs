@@ -18,6 +18,9 @@ while IFS= read -r line; do
   case "$line" in *stay_silent*) continue;; esac
   case "$line" in *unknown_method*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id"; continue;; esac
   case "$line" in *cancelled*) last=$line; continue;; esac
+  case "$line" in *'"tools/list"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"t","inputSchema":{"properties":{"a":{"x-mcp-header":"A"}}}}]}}\n' "$id"; continue;; esac
+  case "$line" in *v999*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no"}}\n' "$id"; continue;; esac
+  case "$line" in *invalid_params*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no"}}\n' "$id"; continue;; esac
   case "$line" in *tell_last*) printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "${last:-null}"; continue;; esac
   if [ -n "$id" ]; then printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s}}\n' "$id" $$; fi
 done
@@ -194,6 +197,47 @@ async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
     assert_eq!(pid(&one), pid(&two));
     let (head, _) = ask(&gateway, &modern("unknown_method"), r#"{"id":1,"method":"unknown_method"}"#, "}}").await;
     assert_eq!(status(&head), "404");
+    gateway.stop().await;
+}
+
+/// A tool that no client has listed: the child is asked what its callers repeat as headers.
+#[tokio::test]
+async fn headers_must_repeat_the_arguments_that_a_schema_names() {
+    let gateway = echo(|_| {}).await;
+    let call = r#"{"id":1,"method":"tools/call","params":{"name":"t","arguments":{"a":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+    let headers = format!("{}mcp-name: t\r\n", modern("tools/call"));
+    let check = async |param: &str, expect: &str| {
+        let (head, _) = ask(&gateway, &format!("{headers}{param}"), call, "}}").await;
+        assert_eq!(status(&head), expect, "{param}");
+    };
+    check("", "400").await;
+    check("mcp-param-a: y\r\n", "400").await;
+    check("mcp-param-a: x\r\n", "200").await;
+    check("mcp-param-a: =?base64?eA==?=\r\nmcp-param-other: 1\r\n", "200").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_nobody_knows_is_refused_by_the_child() {
+    let gateway = echo(|_| {}).await;
+    let body = r#"{"id":1,"method":"x","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"v999"}}}"#;
+    let headers = format!("{BOTH}mcp-protocol-version: v999\r\nmcp-method: x\r\n");
+    let (head, body) = ask(&gateway, &headers, body, "}}").await;
+    assert_eq!((status(&head), body.contains("-32022")), ("400", true), "{body}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn invalid_params_are_a_bad_request_only_where_meta_is_incomplete() {
+    let gateway = echo(|_| {}).await;
+    let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+    let capabilities = r#""io.modelcontextprotocol/clientCapabilities":{}"#;
+    let complete = format!("{version},{capabilities}");
+    for (meta, expect) in [(version, "400"), (capabilities, "400"), (&complete, "200")] {
+        let body = format!(r#"{{"id":1,"method":"invalid_params","params":{{"_meta":{{{meta}}}}}}}"#);
+        let (head, _) = ask(&gateway, &modern("invalid_params"), &body, "}}").await;
+        assert_eq!(status(&head), expect, "{meta}");
+    }
     gateway.stop().await;
 }
 
