@@ -8,6 +8,8 @@
 //! upstream says about itself is changed; metadata that names another resource, or lies at another origin, stays as it is.
 
 mod challenge;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -208,72 +210,4 @@ fn document(body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resource() -> Resource {
-        let endpoint: Endpoint = "http://up.example:81/a/mcp?key=k".parse().unwrap();
-        Resource::new("n".into(), &endpoint, &Timeouts::default()).unwrap()
-    }
-
-    fn origin() -> Origin {
-        Origin { host: HeaderValue::from_static("gate"), https: false }
-    }
-
-    #[test]
-    fn only_the_upstreams_own_resource_is_replaced() {
-        let own = "http://gate/mcp/n";
-        let check = |named: &str, replaced: bool| {
-            let body = format!(r#"{{ "x":1.0, "resource": "{named}","authorization_servers":["http://as"] }}"#);
-            let expect = replaced.then(|| Bytes::from(body.replace(named, own)));
-            assert_eq!(resource().for_resource(body.as_bytes(), own), expect, "{named}");
-        };
-        for named in ["http://up.example:81/a/mcp", "http://UP.example:81/a/mcp/", "http://up.example:81"] {
-            check(named, true);
-        }
-        for named in ["http://evil.example/a/mcp", "https://up.example:81/a/mcp", "http://up.example:81/a/mc", "x"] {
-            check(named, false);
-        }
-    }
-
-    #[test]
-    fn a_challenge_names_the_gateways_metadata_and_is_remembered() {
-        let resource = resource();
-        let mut headers = HeaderMap::new();
-        let challenge = r#"Bearer scope="a", resource_metadata="http://up.example:81/elsewhere?x=1""#;
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        let origin = origin();
-        resource.readdress(StatusCode::UNAUTHORIZED, &mut headers, Some(&origin));
-        let expect = r#"Bearer scope="a", resource_metadata="http://gate/.well-known/oauth-protected-resource/mcp/n""#;
-        assert_eq!(headers[header::WWW_AUTHENTICATE], expect);
-        let challenged = resource.challenged().clone();
-        assert!(challenged.ever);
-        assert_eq!(resource.places(challenged.metadata), ["/elsewhere?x=1"]);
-    }
-
-    #[test]
-    fn metadata_at_another_origin_is_left_to_the_client() {
-        let resource = resource();
-        let mut headers = HeaderMap::new();
-        let challenge = r#"Bearer resource_metadata="http://169.254.169.254/latest""#;
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        resource.readdress(StatusCode::UNAUTHORIZED, &mut headers, Some(&origin()));
-        assert_eq!(headers[header::WWW_AUTHENTICATE], challenge);
-        assert_eq!(resource.places(None), [format!("{WELL_KNOWN}/a/mcp"), WELL_KNOWN.to_owned()]);
-    }
-
-    #[test]
-    fn the_scheme_is_ours_or_a_trusted_proxys() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("gate:1"));
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        assert_eq!(Origin::of(&headers, || false).unwrap().url("/p").unwrap(), "http://gate:1/p");
-        assert_eq!(Origin::of(&headers, || true).unwrap().url("/p").unwrap(), "https://gate:1/p");
-        assert!(Origin::of(&HeaderMap::new(), || true).is_none());
-        assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a"), Some("a"));
-        assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a/b"), None);
-    }
 }
