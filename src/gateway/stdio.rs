@@ -6,6 +6,8 @@
 //! dropped and counted.
 
 mod headers;
+mod journal;
+mod messages;
 mod params;
 mod replies;
 mod session;
@@ -15,25 +17,32 @@ mod shared;
 #[cfg(unix)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{Method, Response, StatusCode};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use self::journal::EventId;
+use self::messages::Messages;
 use self::replies::{Accept, Answer};
-use self::session::{Messages, Session, SessionLimits};
+use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
 use super::call::{Body, Call, Era, protocol_version};
+use super::envelope::object;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
-use crate::edge::EdgeSession;
 use crate::upstream::StdioCommand;
 use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
 
 /// Revisions that have sessions.
 const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The first revision in which a stream may open with an event without data.
+const FIRST_WITH_OPENINGS: &str = "2025-11-25";
 
 /// One stdio upstream.
 #[derive(Debug)]
@@ -103,7 +112,7 @@ impl StdioUpstream {
         let session = session.ok_or(Refusal::UnknownSession)?;
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
-            Method::GET => session.listen().ok_or(Refusal::StreamTaken)?,
+            Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
             Method::DELETE => {
                 self.sessions().remove(id);
                 session.stop();
@@ -123,7 +132,7 @@ impl StdioUpstream {
         let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
         let messages = Messages::read(&call.body)?;
         let permit = account.decide(&edge, &call.body).await?;
-        let session = self.start(&id, edge)?;
+        let session = self.start(&id, Opened { edge, knows_openings: knows_openings(&call.body) })?;
         let patience = self.shared.config.timeouts.response;
         let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
         let refused = match &answer {
@@ -139,7 +148,7 @@ impl StdioUpstream {
         answer.map(|answer| (answer, Some(id)))
     }
 
-    fn start(&self, id: &str, edge: Arc<EdgeSession>) -> Result<Arc<Session>, Refusal> {
+    fn start(&self, id: &str, opened: Opened) -> Result<Arc<Session>, Refusal> {
         // Held until the session is in the map, so that two cannot take the last place.
         let mut sessions = self.sessions();
         if sessions.len() >= self.shared.config.limits.sessions_max {
@@ -149,7 +158,7 @@ impl StdioUpstream {
         let (all, own_id) = (Arc::clone(&self.sessions), id.to_owned());
         let ended = move || drop(lock(&all).remove(&own_id));
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = Session::start(link, edge, self.session_limits(), counted, self.unread(), ended);
+        let session = Session::start(link, opened, self.session_limits(), counted, self.unread(), ended);
         sessions.insert(id.to_owned(), Arc::clone(&session));
         Ok(session)
     }
@@ -243,6 +252,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The id is all that a client needs to use a session, so it must not be guessed.
 fn new_id() -> Result<String, getrandom::Error> {
     Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
+}
+
+/// Whether the client that sent this `initialize` knows streams that open with an event without data.
+fn knows_openings(initialize: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Initialize<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "protocolVersion")]
+        version: Cow<'a, str>,
+    }
+    object::<Initialize<'_>>(initialize).is_some_and(|initialize| *initialize.params.version >= *FIRST_WITH_OPENINGS)
+}
+
+/// The event after which a client that lost its stream wants it again.
+fn last_event(call: &Call) -> Option<EventId> {
+    call.head.headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
 /// A revision that nobody here knows, in the form of the era without sessions, is the child's to refuse: it knows which

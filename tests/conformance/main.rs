@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 use self::checks::Checks;
-use self::exceptions::excused;
+use self::exceptions::Excuses;
 use self::suite::{PARTS, Part, Side, TIMED};
 use self::support::gateway::Serve;
 use self::support::parts::{node_script, undercurrent};
@@ -78,17 +78,19 @@ fn the_gateway_adds_no_failure_to_a_client() {
 #[track_caller]
 fn compare(side: Side, parts: &[Part], paths: &[Path], run: impl Fn(&Part, Path) -> Checks) {
     let mut table = Table::new(side, paths);
+    let mut excuses = Excuses::default();
     let mut added = Vec::new();
     for part in parts {
         let all: Vec<Checks> = paths.iter().map(|path| run(part, *path)).collect();
         let (direct, through) = all.split_first().expect("the direct run is always there");
         for (path, checks) in paths[1..].iter().zip(through) {
             let differences = checks.worse_than(direct);
-            let differences = differences.into_iter().filter(|difference| !excused(side, *path, difference));
+            let differences = differences.into_iter().filter(|difference| !excuses.excuse(side, *path, difference));
             added.extend(differences.map(|difference| format!("{side:?}, {}, {path:?}: {difference}", part.name)));
         }
         table.row(part.name, &all);
     }
+    added.extend(excuses.stale(side));
     eprintln!("\n{table}");
     assert!(
         added.is_empty(),

@@ -192,7 +192,7 @@ impl SharedChild {
                 child.cancel(number);
             }
         });
-        Ok((number, Replies { receiver, expected: Expected::One, on_leave }))
+        Ok((number, Replies { on_leave, ..Replies::new(receiver, Expected::One) }))
     }
 
     /// Forgets a request, and tells the child if it has not answered yet.
@@ -243,7 +243,7 @@ impl SharedChild {
         if answer && open.lists_tools {
             self.tools.learn(line);
         }
-        let reply = if answer { Reply::Answer(text.clone()) } else { Reply::Message(text.clone()) };
+        let reply = if answer { Reply::answer(text.clone()) } else { Reply::message(text.clone()) };
         if (answer || open.events) && open.replies.try_send(reply).is_err() {
             unread("slow_client");
             self.cancel(number);
@@ -293,7 +293,7 @@ impl SharedChild {
         for open in std::mem::take(&mut state.open).into_values() {
             let error = Refusal::UpstreamGone.message(&RequestIds::One(open.id));
             // A full queue has a reader that finds its end missing, which says the same.
-            let _ = open.replies.try_send(Reply::Answer(error.into()));
+            let _ = open.replies.try_send(Reply::answer(error.into()));
         }
     }
 

@@ -21,8 +21,8 @@ use crate::rounds::{Brought, Round, Rounds};
 use crate::streams::Streams;
 use crate::{answers, catalog, dialogue, jobs};
 
-/// What a call that was cut off waits before it answers.
-const AFTER_CUT: Duration = Duration::from_millis(200);
+/// What a call that was cut off waits before it answers: long enough for a gateway to make a stream of it.
+const AFTER_CUT: Duration = Duration::from_millis(1200);
 
 type Ctx = RequestContext<RoleServer>;
 
