@@ -18,7 +18,7 @@ demo: build ## Drive it live with a population of agents for a minute or two, an
 	./target/release/undercurrent-demo live --undercurrent ./target/release/undercurrent
 
 build: ## Build everything, optimised
-	cargo build --workspace --release
+	cargo build --workspace --exclude undercurrent-conformance-server --release
 
 check: ## Format, lints and documentation: seconds when warm
 	cargo fmt --all --check

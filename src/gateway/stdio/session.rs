@@ -61,7 +61,8 @@ struct State {
     /// In the order in which they came.
     open: Vec<Open>,
     listener: Option<mpsc::Sender<Reply>>,
-    backlog: VecDeque<Bytes>,
+    /// What waits for a listener.
+    backlog: VecDeque<Reply>,
     journal: Journal,
     used: Instant,
     ended: bool,
@@ -151,6 +152,7 @@ impl Session {
     /// already.
     pub(super) fn listen(&self, last: Option<EventId>) -> Option<Answer> {
         let mut state = self.state();
+        state.used = Instant::now();
         if let Some(last) = last.filter(|last| last.stream != LISTENER) {
             return Some(state.resume(last));
         }
@@ -161,9 +163,7 @@ impl Session {
         }
         let (listener, receiver) = mpsc::channel(STREAM_QUEUE);
         state.listener = Some(listener);
-        let mut waiting = last.map_or_else(Vec::new, |last| state.journal.after(last));
-        let State { backlog, journal, .. } = &mut *state;
-        waiting.extend(backlog.drain(..).map(|text| journal.keep(LISTENER, Reply::message(text))));
+        let waiting = state.waiting(last);
         Some(Answer::Events(waiting, Replies::new(receiver, Expected::Unbounded)))
     }
 
@@ -255,7 +255,7 @@ impl Session {
                 state.backlog.pop_front();
                 unread("undelivered");
             }
-            state.backlog.push_back(reply.text);
+            state.backlog.push_back(reply);
         }
         hear(&self.edge, &line);
     }
@@ -329,6 +329,19 @@ impl State {
         let by_token = readers.clone().find(|open| token.is_some() && open.token == token);
         let there = by_token.or_else(|| readers.clone().find(|open| open.is_there()));
         there.map(Open::audience).or(listener).or_else(|| readers.next().map(Open::audience))
+    }
+
+    /// What a listener gets first: what its stream has carried since an event, and what nobody was there for.
+    fn waiting(&mut self, last: Option<EventId>) -> Vec<Reply> {
+        let mut waiting = last.map_or_else(Vec::new, |last| self.journal.after(last));
+        for reply in std::mem::take(&mut self.backlog) {
+            let sent_before = reply.event.is_some_and(|id| id.stream == LISTENER);
+            let reply = if sent_before { reply } else { self.journal.keep(LISTENER, reply) };
+            if !waiting.contains(&reply) {
+                waiting.push(reply);
+            }
+        }
+        waiting
     }
 
     /// What a stream has carried since an event, and what is still to come on it.
