@@ -25,6 +25,11 @@ use undercurrent_dataflows::sessions::Settings;
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::v1::Direction;
 
+/// As in the binary: what is measured is what runs.
+#[cfg(not(any(target_env = "msvc", target_os = "windows")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const CALLS_PER_SESSION: u64 = 8;
 const CALLS_PER_TICK: u64 = 1_000;
 const START_US: i64 = 1_760_000_000_000_000;

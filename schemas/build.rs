@@ -6,6 +6,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["proto/undercurrent/v1/event.proto", "proto/undercurrent/v1/log.proto", "proto/undercurrent/v1/hub.proto"];
     let descriptors = protox::compile(files, ["proto"])?;
     prost_build::Config::new()
+        // Events are moved from queue to queue: only a pointer should be.
+        .boxed(".undercurrent.v1.Event.body.message")
         .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
         .compile_fds(descriptors)?;
     Ok(())

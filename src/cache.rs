@@ -3,15 +3,19 @@
 //! Upstream: the engine (or the hub, in a process that owns no log), which alone writes. Downstream: the edge and the
 //! admin pages, which read without waiting. Invariant: models are whole and only grow in version.
 
+use std::sync::Arc;
+
 use dashmap::DashMap;
-use undercurrent_dataflows::graph::{Aggregate, Entity, WindowKey};
+use undercurrent_dataflows::graph::{Aggregate, Entity, EntityKey, LiveFeatures};
 use undercurrent_dataflows::model::ModelSlot;
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::EntityKind;
 
 /// Cheap to read from any thread.
 #[derive(Debug)]
 pub struct Cache {
     models: ModelSlot,
-    features: DashMap<WindowKey, (Entity, Aggregate)>,
+    features: DashMap<EntityKey, LiveFeatures>,
 }
 
 impl Cache {
@@ -27,29 +31,32 @@ impl Cache {
         &self.models
     }
 
-    /// Takes what a tick changed: current values, or `None` where a window is gone.
-    pub fn update_features(&self, changes: Vec<(WindowKey, Entity, Option<Aggregate>)>) {
-        for (key, entity, now) in changes {
+    /// Takes what a tick changed: the features that an entity has now, or `None` where it has none.
+    pub fn update_features(&self, changes: Vec<(EntityKey, Option<LiveFeatures>)>) {
+        for (key, now) in changes {
             match now {
-                Some(now) => drop(self.features.insert(key, (entity, now))),
+                Some(now) => drop(self.features.insert(key, now)),
                 None => drop(self.features.remove(&key)),
             }
         }
     }
 
-    /// The features of one kind of entity in its newest window of this size, busiest first, at most `limit`.
+    /// The features of one kind of entity in the newest window of this size, busiest first, at most `limit`.
     #[must_use]
-    pub fn busiest(
-        &self,
-        kind: undercurrent_schemas::rows::EntityKind,
-        size_us: i64,
-        limit: usize,
-    ) -> Vec<(Entity, Aggregate)> {
-        let of_kind =
-            || self.features.iter().filter(move |entry| entry.key().kind == kind && entry.key().size_us == size_us);
-        let Some(newest) = of_kind().map(|entry| entry.key().start).max() else { return Vec::new() };
-        let mut busiest: Vec<_> =
-            of_kind().filter(|entry| entry.key().start == newest).map(|entry| entry.value().clone()).collect();
+    pub fn busiest(&self, kind: EntityKind, size_us: i64, limit: usize) -> Vec<(Arc<Entity>, Aggregate)> {
+        let mut newest = Micros(i64::MIN);
+        let mut busiest = Vec::new();
+        for entry in self.features.iter().filter(|entry| entry.key().kind == kind) {
+            let windows = &entry.value().windows;
+            let Some((key, sum)) = windows.iter().find(|(key, _)| key.size_us == size_us) else { continue };
+            if key.start > newest {
+                newest = key.start;
+                busiest.clear();
+            }
+            if key.start == newest {
+                busiest.push((Arc::clone(&entry.value().entity), sum.clone()));
+            }
+        }
         busiest.sort_by(|a, b| b.1.calls.cmp(&a.1.calls).then_with(|| a.0.cmp(&b.0)));
         busiest.truncate(limit);
         busiest

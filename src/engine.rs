@@ -15,6 +15,8 @@ use undercurrent_dataflows::model::{ModelSlot, Publisher};
 use undercurrent_schemas::ids::Tick;
 use undercurrent_schemas::log::CommittedTick;
 
+use crate::background;
+
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
 
@@ -70,7 +72,7 @@ impl Engine {
             worker: WorkerConfig::default(),
         };
         let workers = timely::execute(config, move |worker| {
-            yield_to_the_relay();
+            background::yield_to_the_relay();
             let (feed, publishing) = {
                 let mut start = start.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let feed = start.feeds[worker.index()].take().expect("each worker starts once");
@@ -122,16 +124,3 @@ impl Engine {
         guards.join().into_iter().try_for_each(|result| result.map_err(|_| EngineError::Dead))
     }
 }
-
-/// Learning may be seconds behind, a relayed message may not: this thread runs when the relay leaves it time.
-fn yield_to_the_relay() {
-    // Elsewhere a priority belongs to the process, not to the thread.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, WORKER_NICENESS) {
-        tracing::debug!(%error, "engine worker keeps its priority");
-    }
-}
-
-/// On Linux, of 0 to 19.
-#[cfg(target_os = "linux")]
-const WORKER_NICENESS: i32 = 10;

@@ -24,6 +24,7 @@ mod shared;
 mod splice;
 mod sse;
 mod stdio;
+mod strict;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ use self::call::{Body, Call, Client, whole};
 use self::envelope::RequestIds;
 use self::forward::HttpUpstream;
 use self::guard::Guard;
-use self::oauth::{Origin, Resource};
+use self::oauth::Origin;
 use self::relay::Finish;
 use self::rescue::Refusal;
 use self::shared::Shared;
@@ -88,16 +89,8 @@ pub struct Gateway {
 
 #[derive(Debug)]
 enum Upstream {
-    Http(Arc<HttpUpstream>, Box<Resource>),
+    Http(Arc<HttpUpstream>),
     Stdio(Box<StdioUpstream>),
-}
-
-impl Upstream {
-    fn http(name: &str, endpoint: &upstream::Endpoint, shared: &Arc<Shared>) -> std::io::Result<Self> {
-        let resource = Resource::new(name.into(), endpoint, &shared.config.timeouts)?;
-        let upstream = HttpUpstream::new(name.into(), endpoint, Arc::clone(shared))?;
-        Ok(Self::Http(Arc::new(upstream), Box::new(resource)))
-    }
 }
 
 impl Gateway {
@@ -115,7 +108,8 @@ impl Gateway {
             let name = upstream.name.clone();
             upstream::check_name(&name).map_err(|source| GatewayError::Name { name: name.clone(), source })?;
             let opened = match &upstream.target {
-                Target::Http(endpoint) => Upstream::http(&name, endpoint, &shared)
+                Target::Http(endpoint) => HttpUpstream::new(name.as_str().into(), endpoint, Arc::clone(&shared))
+                    .map(|upstream| Upstream::Http(Arc::new(upstream)))
                     .map_err(|source| GatewayError::Roots { name: name.clone(), source })?,
                 Target::Stdio(command) => {
                     let (name, command) = (name.as_str().into(), command.clone());
@@ -152,9 +146,9 @@ impl Gateway {
         };
         let call = Call::read(head, body, client);
         match upstream {
-            Upstream::Http(upstream, resource) => {
+            Upstream::Http(upstream) => {
                 let mut response = Arc::clone(upstream).answer(call).await;
-                resource.readdress(response.status(), response.headers_mut(), origin.as_ref());
+                upstream.resource().readdress(response.status(), response.headers_mut(), origin.as_ref());
                 response
             }
             Upstream::Stdio(upstream) => upstream.answer(call).await,
@@ -163,13 +157,13 @@ impl Gateway {
 
     /// The protected-resource metadata of an HTTP upstream, for clients that sign in.
     async fn metadata(&self, name: &str, method: &Method, origin: Option<&Origin>) -> Response<Body> {
-        let Some((Upstream::Http(_, resource), origin)) = self.upstreams.get(name).zip(origin) else {
+        let Some((Upstream::Http(upstream), origin)) = self.upstreams.get(name).zip(origin) else {
             return self.refuse("none", &Refusal::UnknownPath);
         };
         if method != Method::GET {
             return self.refuse(name, &Refusal::MethodNotAllowed { allow: "GET" });
         }
-        match resource.metadata(origin).await {
+        match upstream.resource().metadata(origin).await {
             Ok(metadata) => {
                 self.shared.metrics.requests.with_label_values(&[name, "relayed"]).inc();
                 whole(metadata)
@@ -205,16 +199,21 @@ impl Gateway {
 
     /// Answers a request that never became a call.
     fn refuse(&self, server: &str, refusal: &Refusal) -> Response<Body> {
+        whole(self.refused(server, refusal))
+    }
+
+    /// The same, as bytes.
+    fn refused(&self, server: &str, refusal: &Refusal) -> Response<Bytes> {
         tracing::debug!(server, reason = refusal.reason(), "request refused");
         self.shared.metrics.requests.with_label_values(&[server, refusal.reason()]).inc();
-        whole(refusal.response(&RequestIds::None))
+        refusal.response(&RequestIds::None)
     }
 
     /// Ends the children of stdio upstreams.
     async fn close(&self) {
         for upstream in self.upstreams.values() {
             match upstream {
-                Upstream::Http(..) => {}
+                Upstream::Http(_) => {}
                 Upstream::Stdio(upstream) => upstream.close().await,
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod app;
+mod background;
 pub mod cache;
 pub mod cli;
 pub mod clock;

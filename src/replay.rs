@@ -225,7 +225,7 @@ impl Run {
         );
         match &frame.said {
             Said::Client(message) => drop(session.client_message_at(message, frame.ts)),
-            Said::Server(message) => session.server_message_at(message, frame.ts),
+            Said::Server(message) => drop(session.server_message_at(message, frame.ts)),
             Said::End => session.end_at(frame.ts),
         }
     }

@@ -195,7 +195,7 @@ async fn to_client(
             return;
         }
         match &piece {
-            Piece::Line(line) if !content(line).is_empty() => session.server_message(content(line)),
+            Piece::Line(line) if !content(line).is_empty() => drop(session.server_message(content(line))),
             Piece::Line(_) => {}
             Piece::Part { last, .. } => within_line = !last,
         }

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use sources::{Source, rust_below};
 
 /// Modules that everyone may use, and why.
-const OPEN: [(&str, &str); 3] = [
+const OPEN: [(&str, &str); 4] = [
+    ("background", "how threads give way to the relay; it calls nobody"),
     ("clock", "event time has one source"),
     ("config", "settings are values, resolved once"),
     ("telemetry", "names and counters; it calls nobody"),

@@ -64,6 +64,10 @@ async fn connection(address: SocketAddr, path: &'static str, end: Instant) -> Re
         let expect = format!("\"id\":{id},");
         ensure!(memchr::memmem::find(answer, expect.as_bytes()).is_some(), "the answer has another id");
     }
+    // The session has ended, so it teaches, and the next ones are assessed by what it taught.
+    let end = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nMcp-Session-Id: bench-{session}\r\n\r\n");
+    stream.write_all(end.as_bytes()).await?;
+    response(&mut stream, &mut buffer).await?;
     Ok(nanos)
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -175,6 +175,9 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
     struct Arguments<'a> {
         #[serde(borrow)]
         text: &'a RawValue,
+    }
+    if request.method() == Method::DELETE {
+        return Response::new(Full::default());
     }
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else {

@@ -10,7 +10,9 @@
 //! every worker scores with the same model and the result does not depend on their number.
 //! Invariant: a tick's output is a function of the ticks up to it, for any number of workers.
 
+mod aggregate;
 mod dedupe;
+mod panes;
 mod publish;
 mod sessions;
 mod sketch;
@@ -26,9 +28,10 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 use undercurrent_schemas::log::CommittedTick;
 
+pub use aggregate::Aggregate;
 pub use publish::TickOutput;
 pub use sketch::Sketch;
-pub use windows::{Aggregate, Entity, Window, WindowKey, WindowSettings};
+pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
@@ -69,9 +72,9 @@ impl Graph {
             let ticks = input.to_stream(scope);
             let sessions = sessions::sessions(ticks, settings, slot.clone());
             let sums = sessions::model_sums(sessions.sums);
-            let (opened, features) = windows::window_features(sessions.measures, settings.windows.clone());
-            publish::published(sessions.rows, sums, opened, features, publisher, Rc::clone(&outputs))
-                .probe_with(&probe);
+            let (opened, panes) = panes::pane_features(sessions.measures, &settings.windows);
+            let publisher = publisher.map(|publisher| publish::State::new(publisher, settings.windows.clone()));
+            publish::published(sessions.rows, sums, opened, panes, publisher, Rc::clone(&outputs)).probe_with(&probe);
         });
         Self { input, probe, outputs }
     }

@@ -19,7 +19,7 @@ pub use entry::{Entry, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
 
-use histogram::Histograms;
+pub(crate) use histogram::Histograms;
 
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
 
@@ -113,8 +113,12 @@ impl Model {
         self.distinct_values.get(&(scope, parameter)).copied().unwrap_or(0)
     }
 
+    pub(crate) fn histograms(&self, part: Part, scope: u64) -> Option<&Histograms> {
+        self.histograms.get(&(part, scope))
+    }
+
     pub(crate) fn tail(&self, part: Part, scope: u64, term: usize, bin: u32) -> Tail {
-        self.histograms.get(&(part, scope)).map_or_else(Tail::default, |histograms| histograms.tail(term, bin))
+        self.histograms(part, scope).map_or_else(Tail::default, |histograms| histograms.tail(term, bin))
     }
 
     /// Takes the totals of a change. Versions only grow.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
-use undercurrent_schemas::rows::EndReason;
+use undercurrent_schemas::rows::{EndReason, EntityKind};
 use undercurrent_schemas::v1::{self, event::Body};
 
 pub use names::Dictionary;
@@ -21,6 +21,7 @@ pub use outbox::{Counters, Measure, Outbox};
 
 use calls::{Calls, Settled};
 
+use crate::graph::EntityKey;
 use crate::model::{Entry, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
 
@@ -100,6 +101,8 @@ struct Identity {
     server: Arc<str>,
     /// Name hash of the server.
     scope: u64,
+    /// Of the server, the principal and the session.
+    entities: [EntityKey; 3],
 }
 
 #[derive(Debug)]
@@ -269,7 +272,19 @@ impl Identity {
             principal: event.principal.as_str().into(),
             server: event.server.as_str().into(),
             scope,
+            entities: [
+                EntityKey::of(&event.tenant, EntityKind::Server, event.server.as_bytes()),
+                EntityKey::of(&event.tenant, EntityKind::Principal, event.principal.as_bytes()),
+                EntityKey::of(&event.tenant, EntityKind::Session, event.session_id.as_bytes()),
+            ],
         }
+    }
+
+    /// Of the server, the tool, the principal and the session: whose features a call of this tool changes.
+    fn entities_of(&self, tool: u64) -> [EntityKey; 4] {
+        let [server, principal, session] = self.entities;
+        let name = [self.scope.to_le_bytes(), tool.to_le_bytes()].concat();
+        [server, EntityKey::of(&self.tenant, EntityKind::Tool, &name), principal, session]
     }
 }
 

@@ -6,6 +6,7 @@ pub mod ids;
 pub mod log;
 pub mod rows;
 pub mod tables;
+mod terms;
 
 /// The protobuf types of `proto/undercurrent/v1`.
 #[allow(missing_debug_implementations, clippy::all, reason = "generated code")]

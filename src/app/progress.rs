@@ -9,6 +9,7 @@ use undercurrent_dataflows::graph::TickOutput;
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::SessionRow;
+use undercurrent_schemas::v1::TermKind;
 
 use crate::admin::{FlaggedSession, Learned};
 
@@ -128,7 +129,7 @@ fn flagged(row: &SessionRow) -> Option<FlaggedSession> {
         reasons: assessment
             .reasons
             .iter()
-            .filter(|reason| reason.term != "other")
+            .filter(|reason| reason.kind() != TermKind::Other)
             .map(|reason| reason.text.clone())
             .collect(),
     })

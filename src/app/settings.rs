@@ -35,7 +35,8 @@ pub(super) fn sessions(config: &Config) -> Settings {
 }
 
 pub(super) fn windows(config: &Config) -> WindowSettings {
-    WindowSettings { lateness_us: micros(config.engine.lateness), ..WindowSettings::default() }
+    let lateness_us = micros(config.engine.call_timeout).saturating_add(micros(config.engine.lateness));
+    WindowSettings { lateness_us, ..WindowSettings::default() }
 }
 
 pub(super) fn policy(config: &Config) -> Result<Policy, PolicyError> {

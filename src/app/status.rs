@@ -80,7 +80,11 @@ impl AppStatus {
         let busiest = owner.cache.busiest(EntityKind::Tool, MINUTE_US, BUSIEST);
         status.busiest_tools = busiest
             .into_iter()
-            .map(|(tool, features)| BusyTool { tool: tool.name, calls: features.calls, errors: features.errors })
+            .map(|(tool, features)| BusyTool {
+                tool: tool.name.clone(),
+                calls: features.calls,
+                errors: features.errors,
+            })
             .collect();
     }
 

@@ -61,11 +61,9 @@ impl EdgeSession {
     }
 
     /// Call with each whole message from the server (a JSON body, the data of one SSE event, one stdio line) once it
-    /// has been handed to the client.
-    pub fn server_message(&self, body: &[u8]) {
-        if let Some(shared) = self.shared.upgrade() {
-            self.server_message_at(body, shared.clock.now());
-        }
+    /// has been handed to the client. `error.type` of what it reports, if it does.
+    pub fn server_message(&self, body: &[u8]) -> Option<String> {
+        self.shared.upgrade().and_then(|shared| self.server_message_at(body, shared.clock.now()))
     }
 
     /// The session ended: DELETE, end of input, process exit.
@@ -93,10 +91,16 @@ impl EdgeSession {
     }
 
     /// As [`Self::server_message`], at a time that a recording gives.
-    pub fn server_message_at(&self, body: &[u8], ts: Micros) {
-        if let Some(shared) = self.shared.upgrade() {
-            self.observe(&shared, Direction::ServerToClient, body, ts, |_| {});
-        }
+    pub fn server_message_at(&self, body: &[u8], ts: Micros) -> Option<String> {
+        let shared = self.shared.upgrade()?;
+        let mut error = None;
+        self.observe(&shared, Direction::ServerToClient, body, ts, |message| {
+            let error_type = message.result.as_ref().map(|result| &result.error_type);
+            if let Some(error_type) = error_type.filter(|error_type| !error_type.is_empty()) {
+                error = Some(error_type.clone());
+            }
+        });
+        error
     }
 
     /// As [`Self::end`], at a time that a recording gives.
@@ -156,7 +160,7 @@ impl EdgeSession {
                 Payload::Full => message.payload = body.to_vec(),
             }
             decide(&mut message);
-            self.append(shared, &public_id, ts, Body::Message(message));
+            self.append(shared, &public_id, ts, Body::Message(Box::new(message)));
         }
         if let Some(recorder) = &shared.recorder {
             recorder.frame(ts, &public_id, &self.session, direction, body);

@@ -50,7 +50,7 @@ pub(crate) struct Call {
 }
 
 pub(crate) const SESSION_ID: &str = "mcp-session-id";
-const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+pub(crate) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const FIRST_MODERN: &str = "2026-07-28";
 
 impl Call {

@@ -181,28 +181,30 @@ pub(crate) fn error_type(body: &[u8]) -> Option<&'static str> {
     let response: Response = object(body)?;
     match response {
         Response { method: Some(_), .. } => None,
-        Response { error: Some(RpcError { code }), .. } => Some(code_label(code)),
+        Response { error: Some(RpcError { code }), .. } => Some(error_label(&code.to_string())),
         Response { result: Some(ToolResult { is_error: true }), .. } => Some("tool_error"),
         Response { .. } => None,
     }
 }
 
-fn code_label(code: i64) -> &'static str {
-    match code {
-        -32700 => "-32700",
-        -32603 => "-32603",
-        -32602 => "-32602",
-        -32601 => "-32601",
-        -32600 => "-32600",
-        -32042 => "-32042",
-        -32022 => "-32022",
-        -32021 => "-32021",
-        -32020 => "-32020",
-        -32002 => "-32002",
-        -32001 => "-32001",
-        -32000 => "-32000",
-        _ => "rpc_error",
-    }
+/// The metric's label for an `error.type`: codes come from the upstream, so that only the well-known ones are labels.
+pub(crate) fn error_label(error_type: &str) -> &'static str {
+    const KNOWN: [&str; 13] = [
+        "tool_error",
+        "-32700",
+        "-32603",
+        "-32602",
+        "-32601",
+        "-32600",
+        "-32042",
+        "-32022",
+        "-32021",
+        "-32020",
+        "-32002",
+        "-32001",
+        "-32000",
+    ];
+    KNOWN.iter().find(|known| **known == error_type).copied().unwrap_or("rpc_error")
 }
 
 fn method_label(method: &str) -> &'static str {

@@ -11,12 +11,15 @@ use http::response::Parts;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 
 use super::call::{Body, Call, Era, session_id};
 use super::hop::{Hop, HopError, Right};
-use super::relay::{Abandon, RelayBody, Undisturbed};
+use super::oauth::Resource;
+use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
+use super::strict::Plain;
 use super::tap::Tap;
 use crate::edge::{EdgeSession, Outcome};
 use crate::upstream::Endpoint;
@@ -28,6 +31,9 @@ pub(crate) struct HttpUpstream {
     uri: Uri,
     host: HeaderValue,
     hop: Hop,
+    /// How the strict relay reaches it, where it can.
+    plain: Option<Plain>,
+    resource: Resource,
     shared: Arc<Shared>,
 }
 
@@ -37,7 +43,38 @@ impl HttpUpstream {
         let tls = uri.scheme_str() == Some("https");
         let timeouts = &shared.config.timeouts;
         let hop = if tls { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
-        Ok(Self { name, host: host_of(&uri), uri, hop, shared })
+        let host = host_of(&uri);
+        let plain = Plain::new(&uri, &host, timeouts);
+        let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
+        Ok(Self { name, host, uri, hop, plain, resource, shared })
+    }
+
+    /// The upstream as its clients sign in to it.
+    pub(super) const fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    pub(super) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) const fn plain(&self) -> Option<&Plain> {
+        self.plain.as_ref()
+    }
+
+    pub(super) fn finish(&self) -> &Finish {
+        &self.shared.finish
+    }
+
+    pub(super) fn capture_bytes_max(&self) -> usize {
+        self.shared.config.limits.capture_bytes_max
+    }
+
+    /// The strict relay's exchange is over, and its connection good for another.
+    pub(super) fn give_back(&self, connection: TcpStream) {
+        if let Some(plain) = &self.plain {
+            plain.give_back(connection);
+        }
     }
 
     pub(crate) async fn answer(self: Arc<Self>, call: Call) -> Response<Body> {
@@ -83,7 +120,11 @@ impl HttpUpstream {
     }
 
     /// The decision, and the session it was made in; an `initialize` that opens a session has none yet.
-    async fn right(&self, call: &Call, account: &Account) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
+    pub(super) async fn right(
+        &self,
+        call: &Call,
+        account: &Account,
+    ) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
         if call.opens {
             return Ok((Right::Initialize, None));
         }
@@ -96,7 +137,7 @@ impl HttpUpstream {
     }
 
     /// The session that the response to `initialize` names, once the edge has seen the request in it.
-    fn opened(&self, call: &Call, headers: &HeaderMap) -> Result<Arc<EdgeSession>, Refusal> {
+    pub(super) fn opened(&self, call: &Call, headers: &HeaderMap) -> Result<Arc<EdgeSession>, Refusal> {
         let session = self.shared.edge.session(&call.session_named(&self.name, session_id(headers)));
         match session.client_message(&call.body) {
             // The pause is over: the response has been waited for.

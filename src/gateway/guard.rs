@@ -29,14 +29,21 @@ impl Guard {
 
     /// `reached` is the address of ours that the client connected to.
     pub(crate) fn check(&self, headers: &HeaderMap, reached: IpAddr) -> Result<(), Foreign> {
-        if !only(headers, &HOST).is_some_and(|host| self.host_allowed(host, reached)) {
+        let origin = headers.contains_key(ORIGIN).then(|| only(headers, &ORIGIN).unwrap_or_default());
+        self.check_values(only(headers, &HOST), origin, reached)
+    }
+
+    /// As [`Self::check`], for headers that were read already.
+    pub(crate) fn check_values(
+        &self,
+        host: Option<&str>,
+        origin: Option<&str>,
+        reached: IpAddr,
+    ) -> Result<(), Foreign> {
+        if !host.is_some_and(|host| self.host_allowed(host, reached)) {
             return Err(Foreign::Host);
         }
-        if !headers.contains_key(ORIGIN) || only(headers, &ORIGIN).is_some_and(|origin| self.0.allows_origin(origin)) {
-            Ok(())
-        } else {
-            Err(Foreign::Origin)
-        }
+        if origin.is_none_or(|origin| self.0.allows_origin(origin)) { Ok(()) } else { Err(Foreign::Origin) }
     }
 
     fn host_allowed(&self, host: &str, reached: IpAddr) -> bool {

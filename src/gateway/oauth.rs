@@ -11,7 +11,6 @@ mod challenge;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,13 +23,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::challenge::readdressed;
-use super::config::Timeouts;
 use super::envelope;
 use super::forward::host_of;
 use super::hop::{Hop, HopError, Right};
 use super::rescue::Refusal;
 use super::splice::splice;
-use crate::upstream::Endpoint;
 
 /// Where the metadata of a resource at `/PATH` is: below this, at `/PATH`.
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -91,15 +88,14 @@ impl Origin {
 }
 
 impl Resource {
-    pub(super) fn new(name: Arc<str>, endpoint: &Endpoint, timeouts: &Timeouts) -> io::Result<Self> {
-        let uri = endpoint.uri().clone();
-        let hop = if uri.scheme_str() == Some("https") { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
-        Ok(Self { name, host: host_of(&uri), uri, hop, challenged: Mutex::default() })
+    pub(super) const fn new(name: Arc<str>, uri: Uri, host: HeaderValue, hop: Hop) -> Self {
+        let challenged = Mutex::new(Challenged { ever: false, metadata: None });
+        Self { name, uri, host, hop, challenged }
     }
 
     /// Has the challenges of a response name the gateway's metadata, and remembers which the upstream named.
     pub(super) fn readdress(&self, status: StatusCode, headers: &mut HeaderMap, origin: Option<&Origin>) {
-        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if !challenges(status) {
             return;
         }
         let own = origin.and_then(|origin| origin.url(&format!("{WELL_KNOWN}/mcp/{}", self.name)));
@@ -116,6 +112,27 @@ impl Resource {
         challenged.ever |= status == StatusCode::UNAUTHORIZED;
         if metadata.is_some() {
             challenged.metadata = metadata;
+        }
+    }
+
+    /// The same for header lines, each with its end: those after `start` in `out`.
+    pub(super) fn readdress_lines(&self, status: StatusCode, out: &mut Vec<u8>, start: usize, host: &[u8]) {
+        if !challenges(status) {
+            return;
+        }
+        let mut found = HeaderMap::new();
+        for line in out.split_off(start).split_inclusive(|byte| *byte == b'\n') {
+            match challenge_in(line) {
+                Some(challenge) => drop(found.append(header::WWW_AUTHENTICATE, challenge)),
+                None => out.extend_from_slice(line),
+            }
+        }
+        let origin = HeaderValue::from_bytes(host).ok().map(|host| Origin { host, https: false });
+        self.readdress(status, &mut found, origin.as_ref());
+        for challenge in found.values() {
+            out.extend_from_slice(b"www-authenticate: ");
+            out.extend_from_slice(challenge.as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
     }
 
@@ -204,6 +221,19 @@ impl Resource {
         let same = uri.scheme() == self.uri.scheme() && same_host;
         same.then(|| uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")))
     }
+}
+
+/// Whether a response of this status may say how to sign in.
+const fn challenges(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// The challenge in a header line.
+fn challenge_in(line: &[u8]) -> Option<HeaderValue> {
+    let colon = memchr::memchr(b':', line)?;
+    let name = &line[..colon];
+    let value = line[colon + 1..].trim_ascii();
+    name.eq_ignore_ascii_case(b"www-authenticate").then(|| HeaderValue::from_bytes(value).ok()).flatten()
 }
 
 fn document(body: Bytes) -> Response<Bytes> {

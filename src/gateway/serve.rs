@@ -20,6 +20,7 @@ use super::Gateway;
 use super::after_write::{AfterWrite, FlushedIo};
 use super::call::Client;
 use super::metrics::Counted;
+use super::strict::{self, Reached};
 
 /// Runs on the current runtime, best a current-thread one of its own: a call then stays on one thread from client to
 /// upstream and back (`benches/http.rs` has both).
@@ -74,6 +75,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: Gateway, mut s
     let after_write = AfterWrite::default();
     let peer = peer.ip().to_canonical();
     let client = Client { peer, principal: peer.to_string().into(), after_write: after_write.clone() };
+    let arrived = Reached { client: client.clone(), at: reached };
+    let Some(stream) = strict::serve(stream, &gateway, arrived, &mut stopped).await else { return };
     let limits = &gateway.shared.config.limits;
     let mut server = http1::Builder::new();
     server

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::Response;
 
 use super::call::{Body, Call, whole};
@@ -100,11 +101,16 @@ impl Account {
     }
 
     /// The answer to a call that its upstream does not answer.
-    pub(crate) fn refuse(mut self, refusal: &Refusal, call: &Call) -> Response<Body> {
+    pub(crate) fn refuse(self, refusal: &Refusal, call: &Call) -> Response<Body> {
+        whole(self.refused(refusal, call))
+    }
+
+    /// The same, as bytes.
+    pub(crate) fn refused(mut self, refusal: &Refusal, call: &Call) -> Response<Bytes> {
         let reason = refusal.reason();
         tracing::debug!(server = %self.server, method = self.method, reason, "request refused");
         self.close(Ending::Refused(reason), None);
-        whole(refusal.response(&call.ids()))
+        refusal.response(&call.ids())
     }
 }
 

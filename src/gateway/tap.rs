@@ -88,8 +88,7 @@ impl Tap {
 
 /// Where every message of every server passes: tells the edge, and says which error the message reports.
 pub(crate) fn hear(session: &EdgeSession, message: &[u8]) -> Option<&'static str> {
-    session.server_message(message);
-    envelope::error_type(message)
+    session.server_message(message).map(|error| envelope::error_label(&error))
 }
 
 impl Whole {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use undercurrent_schemas::ids::Tick;
 
 use super::{History, HistoryError, TickRows};
+use crate::background;
 
 /// How often and how long the thread tries again.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +165,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, waiting: &Receiver<Order>) -> Result<(), HistoryError> {
+        background::yield_to_the_relay();
         // Ends with a stop, or when nobody can send any more.
         while let Ok(Order::Write(rows)) = waiting.recv() {
             self.state.depth.fetch_sub(1, Ordering::Relaxed);

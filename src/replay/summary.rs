@@ -26,7 +26,7 @@ impl Summary {
         for row in output.sessions.iter().filter(|row| row.flagged == Some(true)) {
             let first = row.assessment.as_ref().and_then(|assessment| assessment.reasons.first());
             if let Some(reason) = first {
-                *self.reasons.entry(reason.term.clone()).or_default() += 1;
+                *self.reasons.entry(reason.kind().name().to_owned()).or_default() += 1;
             }
         }
     }

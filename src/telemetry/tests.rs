@@ -39,7 +39,7 @@ fn decisions_and_events_are_counted_by_what_they_are() {
     let edge = Metrics::register(&registry).unwrap().edge;
     edge.decided(v1::Decision::Flag, Duration::from_nanos(700));
     let malformed = v1::Message { kind: v1::Kind::Malformed.into(), ..Default::default() };
-    edge.event(&Body::Message(malformed));
+    edge.event(&Body::Message(malformed.into()));
     edge.event(&Body::Heartbeat(v1::Heartbeat {}));
     assert_eq!(value(&registry, r#"undercurrent_decisions_total{verdict="flag"}"#), 1.0);
     assert_eq!(value(&registry, r#"undercurrent_decision_duration_seconds_bucket{le="0.0000005"}"#), 0.0);

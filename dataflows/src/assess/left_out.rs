@@ -1,5 +1,7 @@
 //! Terms that an operator leaves out of scores: to try a score without them, or to check that a reason is true.
 
+use undercurrent_schemas::v1::TermKind;
+
 use super::{CALL_TERMS, SESSION_TERMS};
 
 /// Which terms are left out; by default none.
@@ -28,8 +30,8 @@ impl LeftOut {
     }
 }
 
-fn bit(terms: &[&str], sought: &str) -> u32 {
-    terms.iter().position(|term| *term == sought).map_or(0, |index| 1 << index)
+fn bit(terms: &[TermKind], sought: &str) -> u32 {
+    terms.iter().position(|term| term.name() == sought).map_or(0, |index| 1 << index)
 }
 
 #[cfg(test)]
@@ -39,10 +41,16 @@ mod tests {
     #[test]
     fn every_term_can_be_left_out_and_no_other() {
         for (index, term) in CALL_TERMS.iter().enumerate() {
-            assert!(LeftOut::default().and(term).is_some_and(|left_out| left_out.has_call_term(index)), "{term}");
+            assert!(
+                LeftOut::default().and(term.name()).is_some_and(|left_out| left_out.has_call_term(index)),
+                "{term:?}"
+            );
         }
         for (index, term) in SESSION_TERMS.iter().enumerate() {
-            assert!(LeftOut::default().and(term).is_some_and(|left_out| left_out.has_session_term(index)), "{term}");
+            assert!(
+                LeftOut::default().and(term.name()).is_some_and(|left_out| left_out.has_session_term(index)),
+                "{term:?}"
+            );
         }
         let two =
             LeftOut::default().and("tool_bits").and_then(|left_out| left_out.and("repeats")).expect("both are terms");

@@ -2,31 +2,31 @@
 
 use std::fmt::Write;
 
-use undercurrent_schemas::v1::{Reason, Term};
+use undercurrent_schemas::v1::{Reason, Term, TermKind};
 
 use super::Witness;
 
 /// Reasons given in words; what is left is one `other`.
 const REASONS: usize = 3;
 
+/// Room for the usual text, so that writing it does not grow it piece by piece.
+const TEXT_BYTES: usize = 128;
+
 /// Looks up the text of a name hash.
 pub type Names<'a> = dyn Fn(u64) -> Option<String> + 'a;
 
 /// The largest terms, then `other`; the weights add up to the score. Terms without weight are no reason.
-pub(super) fn reasons(terms: &[Term], witnesses: &[Witness], names: &Names<'_>) -> Vec<Reason> {
-    let mut order: Vec<usize> = (0..terms.len()).filter(|index| terms[*index].weight > 0.0).collect();
-    order.sort_by(|a, b| terms[*b].weight.total_cmp(&terms[*a].weight).then(a.cmp(b)));
+pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reason> {
+    let mut order: Vec<&(Term, &Witness)> = terms.iter().filter(|(term, _)| term.weight > 0.0).collect();
+    order.sort_by(|(a, _), (b, _)| b.weight.total_cmp(&a.weight));
     let (largest, rest) = order.split_at(order.len().min(REASONS));
-    let mut reasons: Vec<Reason> = largest
-        .iter()
-        .map(|index| {
-            let term = &terms[*index];
-            Reason { term: term.term.clone(), text: text(term, &witnesses[*index], names), weight: term.weight }
-        })
-        .collect();
-    let weight = rest.iter().fold(0.0, |weight, index| weight + terms[*index].weight);
+    let mut reasons = Vec::with_capacity(REASONS + 1);
+    for (term, witness) in largest {
+        reasons.push(Reason { kind: term.kind, text: text(term, witness, names), weight: term.weight });
+    }
+    let weight = rest.iter().fold(0.0, |weight, (term, _)| weight + term.weight);
     let text = format!("{} smaller terms", rest.len());
-    reasons.push(Reason { term: "other".to_owned(), text, weight });
+    reasons.push(Reason { kind: TermKind::Other.into(), text, weight });
     reasons
 }
 
@@ -38,7 +38,7 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
         previous if previous.is_empty() => "at the start of a session".to_owned(),
         previous => format!("after `{previous}`"),
     };
-    let mut text = String::new();
+    let mut text = String::with_capacity(TEXT_BYTES);
     let (value, occasions, alike) = (term.value, witness.occasions, witness.alike);
     let often = |alike: u64| match alike {
         0 => "it never did".to_owned(),
@@ -46,15 +46,15 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
         n => format!("it did {n} times"),
     };
     // Writing to a String cannot fail.
-    let _ = match term.term.as_str() {
-        "transition_bits" | "transition_bits_max" => {
+    let _ = match term.kind() {
+        TermKind::TransitionBits | TermKind::TransitionBitsMax => {
             write!(text, "`{}` was called {}; on {occasions} earlier occasions {}", tool(), after(), often(alike))
         }
-        "transition_bits_sum" => write!(text, "the order of its tools adds up to {value:.1} bits of surprise"),
-        "tool_bits" | "tool_bits_max" => {
+        TermKind::TransitionBitsSum => write!(text, "the order of its tools adds up to {value:.1} bits of surprise"),
+        TermKind::ToolBits | TermKind::ToolBitsMax => {
             write!(text, "`{}` is rare here: {alike} of {occasions} earlier calls", tool())
         }
-        "flow_bits_max" | "taint_bits_max" | "flow_bits_sum" => match name(witness.source) {
+        TermKind::FlowBitsMax | TermKind::TaintBitsMax | TermKind::FlowBitsSum => match name(witness.source) {
             source if source.is_empty() => write!(
                 text,
                 "`{}` came from no earlier result; in {occasions} earlier calls {}",
@@ -68,16 +68,18 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
                 often(alike)
             ),
         },
-        "novelty_bits_sum" => write!(text, "`{}` had a new value, among {occasions} earlier ones", parameter()),
-        "shape_bits" => write!(text, "`{}` was called with other arguments than usual", tool()),
-        "sourced_arguments" => write!(text, "{value:.0} arguments came from earlier results"),
-        "arguments_bytes" | "arguments_bytes_max" => {
+        TermKind::NoveltyBitsSum => write!(text, "`{}` had a new value, among {occasions} earlier ones", parameter()),
+        TermKind::ShapeBits => write!(text, "`{}` was called with other arguments than usual", tool()),
+        TermKind::SourcedArguments => write!(text, "{value:.0} arguments came from earlier results"),
+        TermKind::ArgumentsBytes | TermKind::ArgumentsBytesMax => {
             write!(text, "`{}` was given {value:.0} bytes of arguments", tool())
         }
-        "largest_result_bytes" => write!(text, "a result of {value:.0} bytes came before"),
-        "new_hosts" => write!(text, "{value:.0} arguments point to hosts not seen in this session"),
-        "repeats" | "repeats_max" => write!(text, "`{}` was repeated {value:.0} times with equal arguments", tool()),
-        other => write!(text, "{other} = {value:.1}"),
+        TermKind::LargestResultBytes => write!(text, "a result of {value:.0} bytes came before"),
+        TermKind::NewHosts => write!(text, "{value:.0} arguments point to hosts not seen in this session"),
+        TermKind::Repeats | TermKind::RepeatsMax => {
+            write!(text, "`{}` was repeated {value:.0} times with equal arguments", tool())
+        }
+        other => write!(text, "{} = {value:.1}", other.name()),
     };
     text
 }

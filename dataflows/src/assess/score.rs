@@ -1,11 +1,11 @@
 //! From terms to a score: tail probabilities with back-off, their -ln, and a conformal p-value.
 
-use undercurrent_schemas::v1;
+use undercurrent_schemas::v1::{self, TermKind};
 
 use super::reasons::{Names, reasons};
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
 use super::{Assessment, Known, LeftOut};
-use crate::model::{GLOBAL, Model, Part, score_bin, term_bin};
+use crate::model::{GLOBAL, Histograms, Model, Part, Tail, score_bin, term_bin};
 use crate::session::CallFact;
 
 /// How many sessions (or calls) of the global back-off a young server's histograms lean on.
@@ -60,7 +60,7 @@ enum Kind {
 }
 
 impl Kind {
-    const fn parts(self) -> (Part, Part, &'static [&'static str]) {
+    const fn parts(self) -> (Part, Part, &'static [TermKind]) {
         match self {
             Self::Call => (Part::CallTerm, Part::CallScore, &CALL_TERMS),
             Self::Session => (Part::SessionTerm, Part::SessionScore, &SESSION_TERMS),
@@ -84,29 +84,39 @@ fn known(
     left_out: LeftOut,
     names: &Names<'_>,
 ) -> Assessment {
-    let (term_part, score_part, term_names) = kind.parts();
-    let (terms, witnesses): (Vec<v1::Term>, Vec<Witness>) = (0..term_names.len())
-        .filter(|index| !kind.leaves_out(left_out, *index))
-        .map(|index| {
-            let value = values[index];
-            let tail = upper_tail(model, term_part, scope, index, term_bin(value));
-            // Not `-ln`, which makes a probability of 1 a weight of -0.
-            let weight = 0.0 - tail.ln();
-            (v1::Term { term: term_names[index].to_owned(), value, weight }, witnesses[index])
-        })
-        .unzip();
-    let score = terms.iter().fold(0.0, |score, term| score + term.weight);
-    let reasons = reasons(&terms, &witnesses, names);
+    let (term_part, score_part, kinds) = kind.parts();
+    let tails = TermTails { here: model.histograms(term_part, scope), everywhere: model.histograms(term_part, GLOBAL) };
+    let mut terms = Vec::with_capacity(kinds.len());
+    let mut score = 0.0;
+    for (index, (&of, &value)) in kinds.iter().zip(values).enumerate() {
+        if kind.leaves_out(left_out, index) {
+            continue;
+        }
+        // Not `-ln`, which makes a probability of 1 a weight of -0.
+        let weight = 0.0 - tails.upper(index, term_bin(value)).ln();
+        score += weight;
+        terms.push((v1::Term { kind: of.into(), value, weight }, &witnesses[index]));
+    }
+    let reasons = reasons(&terms, names);
+    let terms = terms.into_iter().map(|(term, _)| term).collect();
     let p_value = conformal(model, score_part, scope, score);
     Assessment::Known(Known { score, p_value, model_version: model.version(), terms, reasons })
 }
 
-/// Probability of a value in this bin or above, among what taught the server, leaning on all servers while it is young.
-fn upper_tail(model: &Model, part: Part, scope: u64, term: usize, bin: u32) -> f64 {
-    let everywhere = model.tail(part, GLOBAL, term, bin);
-    let back_off = (everywhere.at_least as f64 + 1.0) / (everywhere.of as f64 + 1.0);
-    let here = model.tail(part, scope, term, bin);
-    ((here.at_least as f64 + BACK_OFF * back_off) / (here.of as f64 + BACK_OFF)).min(1.0)
+/// The histograms of a kind's terms: of one server, and of all.
+struct TermTails<'a> {
+    here: Option<&'a Histograms>,
+    everywhere: Option<&'a Histograms>,
+}
+
+impl TermTails<'_> {
+    /// Probability of a value in this bin or above, among what taught the server, leaning on all while it is young.
+    fn upper(&self, term: usize, bin: u32) -> f64 {
+        let tail = |of: Option<&Histograms>| of.map_or_else(Tail::default, |histograms| histograms.tail(term, bin));
+        let (here, everywhere) = (tail(self.here), tail(self.everywhere));
+        let back_off = (everywhere.at_least as f64 + 1.0) / (everywhere.of as f64 + 1.0);
+        ((here.at_least as f64 + BACK_OFF * back_off) / (here.of as f64 + BACK_OFF)).min(1.0)
+    }
 }
 
 /// Share of earlier scores at least this high, this one included: valid whatever their distribution (conformal).

@@ -1,40 +1,41 @@
 //! The terms of a call and of a session: named numbers that grow with strangeness.
 
 use undercurrent_schemas::ids::stable_hash;
+use undercurrent_schemas::v1::TermKind;
 
 use super::surprise;
 use crate::model::Model;
 use crate::session::{CallFact, LeafFact, SessionFact, none};
 
 /// The terms of a call, in the order of their columns and histograms. Never reorder; append.
-pub const CALL_TERMS: [&str; 12] = [
-    "transition_bits",
-    "tool_bits",
-    "flow_bits_max",
-    "flow_bits_sum",
-    "taint_bits_max",
-    "novelty_bits_sum",
-    "shape_bits",
-    "sourced_arguments",
-    "arguments_bytes",
-    "largest_result_bytes",
-    "new_hosts",
-    "repeats",
+pub const CALL_TERMS: [TermKind; 12] = [
+    TermKind::TransitionBits,
+    TermKind::ToolBits,
+    TermKind::FlowBitsMax,
+    TermKind::FlowBitsSum,
+    TermKind::TaintBitsMax,
+    TermKind::NoveltyBitsSum,
+    TermKind::ShapeBits,
+    TermKind::SourcedArguments,
+    TermKind::ArgumentsBytes,
+    TermKind::LargestResultBytes,
+    TermKind::NewHosts,
+    TermKind::Repeats,
 ];
 
 /// The terms of a session.
-pub const SESSION_TERMS: [&str; 11] = [
-    "transition_bits_sum",
-    "transition_bits_max",
-    "tool_bits_max",
-    "flow_bits_max",
-    "flow_bits_sum",
-    "taint_bits_max",
-    "novelty_bits_sum",
-    "sourced_arguments",
-    "largest_result_bytes",
-    "arguments_bytes_max",
-    "repeats_max",
+pub const SESSION_TERMS: [TermKind; 11] = [
+    TermKind::TransitionBitsSum,
+    TermKind::TransitionBitsMax,
+    TermKind::ToolBitsMax,
+    TermKind::FlowBitsMax,
+    TermKind::FlowBitsSum,
+    TermKind::TaintBitsMax,
+    TermKind::NoveltyBitsSum,
+    TermKind::SourcedArguments,
+    TermKind::LargestResultBytes,
+    TermKind::ArgumentsBytesMax,
+    TermKind::RepeatsMax,
 ];
 
 /// What made a term as large as it is: enough to say it in words.

@@ -4,7 +4,7 @@
 //! load that tick's model.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
@@ -16,8 +16,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
 use undercurrent_schemas::rows::{CallRow, FeatureRow, ModelRow, SessionRow, Source};
 
+use super::aggregate::Aggregate;
+use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
-use super::windows::{Aggregate, Entity, Opened, WindowKey};
+use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::Counters;
@@ -33,8 +35,8 @@ pub struct TickOutput {
     pub models: Vec<ModelRow>,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
-    /// Current values of the windows that changed; `None` = the window is final and gone.
-    pub live: Vec<(WindowKey, Entity, Option<Aggregate>)>,
+    /// The entities whose features changed; `None` = all of its windows are final and gone.
+    pub live: Vec<(EntityKey, Option<LiveFeatures>)>,
     pub counters: Counters,
     pub open_sessions: usize,
 }
@@ -46,12 +48,12 @@ struct Stash {
     rows: Vec<Rows>,
     opened: Vec<Opened>,
     sums: Vec<(Entry, i64, isize)>,
-    features: Vec<(WindowKey, Aggregate, isize)>,
+    panes: Vec<(PaneKey, Aggregate, isize)>,
 }
 
 impl Stash {
     fn new(capability: Capability<u64>) -> Self {
-        Self { _capability: capability, rows: vec![], opened: vec![], sums: vec![], features: vec![] }
+        Self { _capability: capability, rows: vec![], opened: vec![], sums: vec![], panes: vec![] }
     }
 }
 
@@ -60,20 +62,19 @@ pub(super) fn published<'scope>(
     rows: StreamVec<'scope, u64, Rows>,
     sums: VecCollection<'scope, u64, (Entry, isize)>,
     opened: StreamVec<'scope, u64, Opened>,
-    features: VecCollection<'scope, u64, (WindowKey, Aggregate)>,
-    publisher: Option<Publisher>,
+    panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
+    mut state: Option<State>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
 ) -> StreamVec<'scope, u64, ()> {
     let mut builder = OperatorBuilder::new("Publish".to_owned(), rows.scope());
     let mut rows = builder.new_input(rows, Exchange::new(|_: &Rows| 0));
     let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &((Entry, isize), u64, isize)| 0));
     let mut opened = builder.new_input(opened, Exchange::new(|_: &Opened| 0));
-    let mut features = builder.new_input(features.inner, Exchange::new(|_: &((WindowKey, Aggregate), u64, isize)| 0));
+    let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Aggregate), u64, isize)| 0));
     let (output, stream) = builder.new_output::<Vec<()>>();
     let output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<()>>>::from(output);
     builder.build(move |_capabilities| {
         let mut stashes: BTreeMap<u64, Stash> = BTreeMap::new();
-        let mut state = publisher.map(State::new);
         move |frontiers| {
             let _ = &output;
             macro_rules! stash {
@@ -92,8 +93,8 @@ pub(super) fn published<'scope>(
                 total as i64,
                 diff
             )));
-            stash!(features, |stash: &mut Stash, ((key, sum), _, diff): (_, u64, isize)| stash
-                .features
+            stash!(panes, |stash: &mut Stash, ((key, sum), _, diff): (_, u64, isize)| stash
+                .panes
                 .push((key, sum, diff)));
             while let Some(first) = stashes.first_entry() {
                 if frontiers.iter().any(|frontier| frontier.less_equal(first.key())) {
@@ -110,25 +111,16 @@ pub(super) fn published<'scope>(
 }
 
 /// What worker 0 keeps between ticks.
-struct State {
+pub(super) struct State {
     publisher: Publisher,
     /// Names that come with the next model: alone they make none.
     names: BTreeMap<u64, String>,
-    windows: BTreeMap<WindowKey, OpenWindow>,
-    /// Windows that are not full yet, by when they are.
-    filling: BTreeSet<(Micros, WindowKey)>,
-}
-
-struct OpenWindow {
-    entity: Entity,
-    now: Option<Aggregate>,
-    /// What history was told, once the window was full.
-    told: Option<Aggregate>,
+    windows: Windows,
 }
 
 impl State {
-    fn new(publisher: Publisher) -> Self {
-        Self { publisher, names: BTreeMap::new(), windows: BTreeMap::new(), filling: BTreeSet::new() }
+    pub(super) fn new(publisher: Publisher, windows: WindowSettings) -> Self {
+        Self { publisher, names: BTreeMap::new(), windows: Windows::new(windows) }
     }
 
     fn close(&mut self, tick: Tick, stash: Stash) -> TickOutput {
@@ -147,11 +139,13 @@ impl State {
         number(&mut output.calls, tick, |row| &mut row.source);
         number(&mut output.sessions, tick, |row| &mut row.source);
         self.publish(tick, stash.sums, names, &mut output);
-        for mut opened in stash.opened {
+        for opened in stash.opened {
             output.counters.too_late_for_windows += opened.too_late;
-            self.open(&mut opened.windows);
+            self.windows.name(opened.entities);
         }
-        self.features(stash.features, &mut output);
+        let changes = self.windows.take(stash.panes, output.watermark);
+        (output.features, output.live) = (changes.rows, changes.live);
+        number(&mut output.features, tick, |row| &mut row.source);
         output
     }
 
@@ -163,9 +157,14 @@ impl State {
         output: &mut TickOutput,
     ) {
         // Of each entry: the old total leaves, the new one comes. Their difference is history, the new one the model.
-        let mut changes: BTreeMap<Entry, (i64, i64)> = BTreeMap::new();
+        let mut sums = sums;
+        sums.sort_unstable_by_key(|(entry, _, diff)| (*entry, *diff));
+        let mut changes: Vec<(Entry, (i64, i64))> = Vec::with_capacity(sums.len());
         for (entry, total, diff) in sums {
-            let (old, new) = changes.entry(entry).or_default();
+            if changes.last().is_none_or(|(last, _)| *last != entry) {
+                changes.push((entry, (0, 0)));
+            }
+            let Some((_, (old, new))) = changes.last_mut() else { continue };
             *(if diff < 0 { old } else { new }) += total;
         }
         let live = self.publisher.live();
@@ -183,63 +182,6 @@ impl State {
         output.models = changes.iter().map(|(entry, (old, new))| model_row(live, entry, new - old)).collect();
         number(&mut output.models, tick, |row| &mut row.source);
     }
-
-    fn open(&mut self, windows: &mut Vec<(WindowKey, Entity)>) {
-        for (key, entity) in windows.drain(..) {
-            self.windows.entry(key).or_insert_with(|| OpenWindow { entity, now: None, told: None });
-            self.filling.insert((key.end(), key));
-        }
-    }
-
-    /// History is told of a window when it is full, and again whenever late calls change it until it is final.
-    fn features(&mut self, changes: Vec<(WindowKey, Aggregate, isize)>, output: &mut TickOutput) {
-        let mut touched = BTreeMap::new();
-        for (key, sum, diff) in changes {
-            let now = touched.entry(key).or_insert(None);
-            if diff > 0 {
-                *now = Some(sum);
-            }
-        }
-        let mut due: Vec<WindowKey> = Vec::new();
-        for (key, now) in touched {
-            let Some(window) = self.windows.get_mut(&key) else { continue };
-            output.live.push((key, window.entity.clone(), now.clone()));
-            match now {
-                // Withdrawn: the window is final, and what was told of it stands.
-                None => {
-                    if let Some(last) = window.now.take().filter(|_| window.told.is_none()) {
-                        output.features.push(feature_row(&key, &window.entity, &last, 1));
-                    }
-                    self.windows.remove(&key);
-                    self.filling.remove(&(key.end(), key));
-                }
-                Some(now) => {
-                    window.now = Some(now);
-                    if window.told.is_some() {
-                        due.push(key);
-                    }
-                }
-            }
-        }
-        while self.filling.first().is_some_and(|(end, _)| *end < output.watermark) {
-            due.extend(self.filling.pop_first().map(|(_, key)| key));
-        }
-        due.sort_unstable();
-        for key in due {
-            let Some(window) = self.windows.get_mut(&key) else { continue };
-            if window.told == window.now {
-                continue;
-            }
-            if let Some(old) = &window.told {
-                output.features.push(feature_row(&key, &window.entity, old, -1));
-            }
-            if let Some(now) = &window.now {
-                output.features.push(feature_row(&key, &window.entity, now, 1));
-            }
-            window.told = window.now.clone();
-        }
-        number(&mut output.features, output.tick, |row| &mut row.source);
-    }
 }
 
 /// Numbers the rows of each partition.
@@ -255,31 +197,13 @@ fn number<R>(rows: &mut [R], tick: Tick, source: impl Fn(&mut R) -> &mut Source)
     }
 }
 
-fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> FeatureRow {
-    FeatureRow {
-        source: Source::default(),
-        diff,
-        kind: key.kind,
-        tenant: entity.tenant.clone(),
-        entity: entity.name.clone(),
-        window_start: key.start,
-        window_us: key.size_us,
-        calls: sum.calls,
-        errors: sum.errors,
-        request_bytes: sum.request_bytes,
-        response_bytes: sum.response_bytes,
-        answered: sum.answered,
-        latency_sum_us: sum.latency_sum_us,
-        latency_p50_us: sum.latency_us.quantile(0.5),
-        latency_p95_us: sum.latency_us.quantile(0.95),
-    }
-}
-
 fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
     let name = |hash: u64| model.name(hash).map_or_else(|| format!("{hash:016x}"), |name| name.to_string());
     let key = match entry.part {
-        Part::CallTerm => CALL_TERMS.get(entry.key as usize).map_or_else(String::new, |term| (*term).to_owned()),
-        Part::SessionTerm => SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| (*term).to_owned()),
+        Part::CallTerm => CALL_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned()),
+        Part::SessionTerm => {
+            SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned())
+        }
         Part::Sessions | Part::CallScore | Part::SessionScore => String::new(),
         Part::Tool
         | Part::Departures

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::operators::CountTotal as _;
 use differential_dataflow::{AsCollection, VecCollection};
 use prost::Message as _;
 use timely::dataflow::StreamVec;
@@ -86,7 +87,7 @@ pub(super) fn sessions<'scope>(
 pub(super) fn model_sums<'scope>(
     changes: StreamVec<'scope, u64, (Entry, u64, isize)>,
 ) -> VecCollection<'scope, u64, (Entry, isize)> {
-    changes.as_collection().count()
+    changes.as_collection().count_total()
 }
 
 /// The local combiner: one change for each entry and tick.

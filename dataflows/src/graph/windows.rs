@@ -1,24 +1,19 @@
-//! Stages 3 and 4: windowed features, by (entity, window), as one differential count over an Abelian aggregate.
+//! Windows: sums of panes, told to history when they are full and again when late calls change them.
 //!
-//! A local combiner hands differential one `+sum` a tick and key now, and one `-sum` when the watermark closes the
-//! window: aggregates, never events. Until then a late call changes the window: the old values go, the new ones come.
+//! On worker 0 alone, where the collection's differences arrive. A window is full when the watermark passes its end,
+//! and final when it has passed that by the lateness: nothing can change it then, and it is let go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
-use differential_dataflow::{AsCollection, VecCollection};
+use differential_dataflow::difference::{Abelian as _, Semigroup as _};
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, stable_hash};
-use undercurrent_schemas::rows::EntityKind;
+use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
 
-use super::sessions::Measured;
-use super::sketch::Sketch;
-use crate::sessions::Measure;
+use super::aggregate::Aggregate;
+use super::panes::PaneKey;
 
 /// A kind of window: `size_us` long, one every `hop_us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +22,68 @@ pub struct Window {
     pub hop_us: i64,
 }
 
-/// Which windows there are, and how late a call may be and still change one.
+/// Which windows there are, and how late a call may be known and still change one.
 #[derive(Clone, Debug)]
 pub struct WindowSettings {
     pub windows: Arc<[Window]>,
+    /// Calls count by the time of their request: to lose none, this is their timeout and the lateness of messages.
     pub lateness_us: i64,
 }
 
+const SECOND: i64 = 1_000_000;
+
 impl Default for WindowSettings {
-    /// 10 s every 5 s, 1 min, 1 h; 30 s late.
+    /// 10 s every 5 s, 1 min, 1 h; 330 s late.
     fn default() -> Self {
-        const SECOND: i64 = 1_000_000;
         let window = |size: i64, hop: i64| Window { size_us: size * SECOND, hop_us: hop * SECOND };
-        Self { windows: Arc::new([window(10, 5), window(60, 60), window(3_600, 3_600)]), lateness_us: 30 * SECOND }
+        Self { windows: Arc::new([window(10, 5), window(60, 60), window(3_600, 3_600)]), lateness_us: 330 * SECOND }
     }
+}
+
+impl WindowSettings {
+    /// The longest stretch of time that divides every window and hop.
+    pub(super) fn pane_us(&self) -> i64 {
+        let gcd = |mut a: i64, mut b: i64| {
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let sizes = self.windows.iter().flat_map(|window| [window.size_us, window.hop_us]);
+        sizes.reduce(gcd).unwrap_or(SECOND)
+    }
+
+    /// The windows that a time is in: start and size.
+    pub(crate) fn of(&self, ts: Micros) -> impl Iterator<Item = (Micros, i64)> + '_ {
+        self.windows.iter().flat_map(move |window| {
+            let last = ts.0.div_euclid(window.hop_us) * window.hop_us;
+            let starts = (0..window.size_us / window.hop_us).map(move |hops| Micros(last - hops * window.hop_us));
+            starts.map(|start| (start, window.size_us))
+        })
+    }
+}
+
+/// Who or what features are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntityKey {
+    pub kind: EntityKind,
+    /// Stable hash of tenant, kind and name.
+    pub id: u64,
+}
+
+impl EntityKey {
+    /// The key of an entity whose name has these parts.
+    #[must_use]
+    pub fn of(tenant: &str, kind: EntityKind, name: &[u8]) -> Self {
+        Self { kind, id: stable_hash(&[tenant.as_bytes(), kind.as_str().as_bytes(), name]) }
+    }
+}
+
+/// An entity in words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Entity {
+    pub tenant: String,
+    pub name: String,
 }
 
 /// One entity in one window.
@@ -48,9 +91,7 @@ impl Default for WindowSettings {
 pub struct WindowKey {
     pub start: Micros,
     pub size_us: i64,
-    pub kind: EntityKind,
-    /// Stable hash of tenant and entity.
-    pub entity: u64,
+    pub entity: EntityKey,
 }
 
 impl WindowKey {
@@ -61,205 +102,184 @@ impl WindowKey {
     }
 }
 
-/// What a window is about, in words.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Entity {
-    pub tenant: String,
-    pub name: String,
+/// What an entity does right now: its newest window of each size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveFeatures {
+    pub entity: Arc<Entity>,
+    pub windows: Vec<(WindowKey, Aggregate)>,
 }
 
-/// Features of one entity in one window: integer sums.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Aggregate {
-    pub calls: i64,
-    pub errors: i64,
-    pub request_bytes: i64,
-    pub response_bytes: i64,
-    /// Calls with an answer.
-    pub answered: i64,
-    pub latency_sum_us: i64,
-    pub latency_us: Sketch,
+/// What a tick's changes of panes did to windows.
+#[derive(Debug, Default)]
+pub(super) struct WindowChanges {
+    pub(super) rows: Vec<FeatureRow>,
+    pub(super) live: Vec<(EntityKey, Option<LiveFeatures>)>,
 }
 
-impl Aggregate {
-    /// Of one call.
-    #[must_use]
-    pub fn of(call: &Measure) -> Self {
-        Self {
-            calls: 1,
-            errors: i64::from(call.is_error),
-            request_bytes: call.request_bytes as i64,
-            response_bytes: call.response_bytes as i64,
-            answered: i64::from(call.latency_us.is_some()),
-            latency_sum_us: call.latency_us.unwrap_or(0),
-            latency_us: call.latency_us.map(|us| Sketch::of(us as u64)).unwrap_or_default(),
-        }
-    }
+/// Only looked up: no order of it reaches a result.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
-    fn sums(&mut self) -> [&mut i64; 6] {
-        [
-            &mut self.calls,
-            &mut self.errors,
-            &mut self.request_bytes,
-            &mut self.response_bytes,
-            &mut self.answered,
-            &mut self.latency_sum_us,
-        ]
-    }
-}
-
-impl IsZero for Aggregate {
-    fn is_zero(&self) -> bool {
-        self == &Self::default()
-    }
-}
-
-impl Semigroup for Aggregate {
-    fn plus_equals(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.request_bytes += other.request_bytes;
-        self.response_bytes += other.response_bytes;
-        self.answered += other.answered;
-        self.latency_sum_us += other.latency_sum_us;
-        self.latency_us.plus_equals(&other.latency_us);
-    }
-}
-
-impl Monoid for Aggregate {
-    fn zero() -> Self {
-        Self::default()
-    }
-}
-
-impl Abelian for Aggregate {
-    fn negate(&mut self) {
-        for sum in self.sums() {
-            *sum = -*sum;
-        }
-        self.latency_us.negate();
-    }
-}
-
-/// The windows that a call at this time is in.
-pub(crate) fn windows_of(settings: &WindowSettings, ts: Micros) -> impl Iterator<Item = (Micros, Window)> + '_ {
-    settings.windows.iter().flat_map(move |window| {
-        let last = ts.0.div_euclid(window.hop_us) * window.hop_us;
-        let starts = (0..window.size_us / window.hop_us).map(move |hops| Micros(last - hops * window.hop_us));
-        starts.map(move |start| (start, *window))
-    })
-}
-
-/// The entities that a call belongs to.
-pub(crate) fn entities_of(call: &Measure) -> [(EntityKind, u64, Arc<str>); 4] {
-    let entity = |kind: EntityKind, name: Arc<str>| {
-        (kind, stable_hash(&[call.tenant.as_bytes(), kind.as_str().as_bytes(), name.as_bytes()]), name)
-    };
-    [
-        entity(EntityKind::Server, Arc::clone(&call.server)),
-        entity(EntityKind::Tool, format!("{}/{}", call.server, call.tool).into()),
-        entity(EntityKind::Principal, Arc::clone(&call.principal)),
-        entity(EntityKind::Session, Arc::clone(&call.session_id)),
-    ]
-}
-
-/// Which windows one worker opened in one tick.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Opened {
-    pub(super) windows: Vec<(WindowKey, Entity)>,
-    pub(super) too_late: u64,
-}
-
-/// The features of every window that is not final yet, and the names of the entities whose windows opened.
-pub(super) fn window_features<'scope>(
-    measures: StreamVec<'scope, u64, Measured>,
+/// All windows that are not final.
+pub(super) struct Windows {
     settings: WindowSettings,
-) -> (StreamVec<'scope, u64, Opened>, VecCollection<'scope, u64, (WindowKey, Aggregate)>) {
-    let mut builder = OperatorBuilder::new("Windows".to_owned(), measures.scope());
-    let mut input = builder.new_input(measures, Pipeline);
-    let (opened, opened_stream) = builder.new_output();
-    let (updates, updates_stream) = builder.new_output();
-    let (mut opened, mut updates) = (OutputBuilder::from(opened), OutputBuilder::from(updates));
-    let mut combiner = Combiner::new(settings);
-    builder.build(move |_capabilities| {
-        move |_frontiers| {
-            let (mut opened, mut updates) = (opened.activate(), updates.activate());
-            input.for_each_stamp(|capability, data| {
-                let Some(tick) = capability.least().copied() else { return };
-                for measured in data.flat_map(|batch: &mut Vec<Measured>| batch.drain(..)) {
-                    let (news, changes) = combiner.tick(&measured);
-                    if !news.windows.is_empty() || news.too_late > 0 {
-                        opened.session(&capability).give(news);
+    entities: Map<EntityKey, EntityWindows>,
+    /// Windows by when they are full, and later by when they are final.
+    due: BTreeMap<Micros, Vec<(WindowKey, Due)>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Full,
+    Final,
+}
+
+struct EntityWindows {
+    entity: Arc<Entity>,
+    windows: Vec<OpenWindow>,
+}
+
+struct OpenWindow {
+    key: WindowKey,
+    now: Aggregate,
+    /// What history was told, once the window was full.
+    told: Option<Aggregate>,
+}
+
+impl Windows {
+    pub(super) fn new(settings: WindowSettings) -> Self {
+        Self { settings, entities: Map::default(), due: BTreeMap::new() }
+    }
+
+    /// The names of entities of which something opened.
+    pub(super) fn name(&mut self, entities: Vec<(EntityKey, Entity)>) {
+        for (key, entity) in entities {
+            self.entities.entry(key).or_insert_with(|| EntityWindows { entity: Arc::new(entity), windows: Vec::new() });
+        }
+    }
+
+    /// Takes one tick's differences of the panes, and then its watermark.
+    pub(super) fn take(&mut self, panes: Vec<(PaneKey, Aggregate, isize)>, watermark: Micros) -> WindowChanges {
+        let mut to_tell = Vec::new();
+        let mut touched = BTreeSet::new();
+        for (pane, delta) in deltas(panes) {
+            touched.insert(pane.entity);
+            self.add(pane, &delta, &mut to_tell);
+        }
+        let mut finals = Vec::new();
+        while let Some(first) = self.due.first_entry().filter(|first| *first.key() < watermark) {
+            for (key, due) in first.remove() {
+                match due {
+                    Due::Full => {
+                        to_tell.push(key);
+                        let at = key.end().plus(self.settings.lateness_us);
+                        self.due.entry(at).or_default().push((key, Due::Final));
                     }
-                    let changes = changes.into_iter().map(|(key, sum)| (key, tick, sum));
-                    updates.session(&capability).give_iterator(changes);
+                    Due::Final => finals.push(key),
                 }
+            }
+        }
+        let mut changes = WindowChanges { rows: self.tell(to_tell), live: Vec::new() };
+        for key in finals {
+            if self.let_go(&key) {
+                touched.remove(&key.entity);
+                changes.live.push((key.entity, None));
+            }
+        }
+        changes.live.extend(touched.into_iter().filter_map(|entity| Some((entity, Some(self.live(entity)?)))));
+        changes
+    }
+
+    fn add(&mut self, pane: PaneKey, delta: &Aggregate, to_tell: &mut Vec<WindowKey>) {
+        let Some(of_entity) = self.entities.get_mut(&pane.entity) else { return };
+        for (start, size_us) in self.settings.of(pane.start) {
+            let key = WindowKey { start, size_us, entity: pane.entity };
+            // The newest are last, and most calls are new.
+            let at = of_entity.windows.iter().rposition(|window| window.key == key).unwrap_or_else(|| {
+                self.due.entry(key.end()).or_default().push((key, Due::Full));
+                of_entity.windows.push(OpenWindow { key, now: Aggregate::default(), told: None });
+                of_entity.windows.len() - 1
             });
-        }
-    });
-    let features = updates_stream.container::<Vec<(WindowKey, u64, Aggregate)>>().as_collection().count();
-    (opened_stream, features)
-}
-
-/// Sums calls by (entity, window) before differential sees them, and remembers what to take back when a window closes.
-struct Combiner {
-    settings: WindowSettings,
-    watermark: Micros,
-    /// What this worker put into each open window.
-    inserted: BTreeMap<WindowKey, Aggregate>,
-    closing: BTreeSet<(Micros, WindowKey)>,
-}
-
-impl Combiner {
-    fn new(settings: WindowSettings) -> Self {
-        Self { settings, watermark: Micros(i64::MIN), inserted: BTreeMap::new(), closing: BTreeSet::new() }
-    }
-
-    fn tick(&mut self, measured: &Measured) -> (Opened, BTreeMap<WindowKey, Aggregate>) {
-        let mut news = Opened::default();
-        // By the watermark of the tick before, so that no window is filled and withdrawn in one tick, unseen.
-        let mut changes = self.close();
-        let settings = self.settings.clone();
-        for call in &measured.measures {
-            let one = Aggregate::of(call);
-            let entities = entities_of(call);
-            let mut counted = false;
-            for (start, window) in windows_of(&settings, call.ts) {
-                if start.plus(window.size_us + settings.lateness_us) < self.watermark {
-                    continue;
-                }
-                counted = true;
-                for (kind, entity, name) in &entities {
-                    let key = WindowKey { start, size_us: window.size_us, kind: *kind, entity: *entity };
-                    self.add(key, &call.tenant, name, &one, &mut news);
-                    changes.entry(key).or_default().plus_equals(&one);
-                }
+            let window = &mut of_entity.windows[at];
+            window.now.plus_equals(delta);
+            if window.told.is_some() {
+                to_tell.push(key);
             }
-            news.too_late += u64::from(!counted);
         }
-        self.watermark = self.watermark.max(measured.watermark);
-        (news, changes)
     }
 
-    fn add(&mut self, key: WindowKey, tenant: &str, name: &str, one: &Aggregate, news: &mut Opened) {
-        let sum = self.inserted.entry(key).or_insert_with(|| {
-            news.windows.push((key, Entity { tenant: tenant.to_owned(), name: name.to_owned() }));
-            self.closing.insert((key.end().plus(self.settings.lateness_us), key));
-            Aggregate::zero()
+    /// Rows of what history does not know yet, in order of the windows.
+    fn tell(&mut self, mut keys: Vec<WindowKey>) -> Vec<FeatureRow> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut rows = Vec::new();
+        for key in keys {
+            let Some(of_entity) = self.entities.get_mut(&key.entity) else { continue };
+            let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
+            if window.told.as_ref() == Some(&window.now) {
+                continue;
+            }
+            if let Some(old) = &window.told {
+                rows.push(feature_row(&key, &of_entity.entity, old, -1));
+            }
+            rows.push(feature_row(&key, &of_entity.entity, &window.now, 1));
+            window.told = Some(window.now.clone());
+        }
+        rows
+    }
+
+    /// `true` = it was the entity's last.
+    fn let_go(&mut self, key: &WindowKey) -> bool {
+        let Some(of_entity) = self.entities.get_mut(&key.entity) else { return false };
+        of_entity.windows.retain(|window| window.key != *key);
+        of_entity.windows.is_empty() && self.entities.remove(&key.entity).is_some()
+    }
+
+    fn live(&self, entity: EntityKey) -> Option<LiveFeatures> {
+        let of_entity = self.entities.get(&entity)?;
+        let windows = self.settings.windows.iter().filter_map(|kind| {
+            let of_kind = of_entity.windows.iter().filter(|window| window.key.size_us == kind.size_us);
+            of_kind.max_by_key(|window| window.key.start).map(|window| (window.key, window.now.clone()))
         });
-        sum.plus_equals(one);
+        Some(LiveFeatures { entity: Arc::clone(&of_entity.entity), windows: windows.collect() })
     }
+}
 
-    /// Withdraws the windows that are final.
-    fn close(&mut self) -> BTreeMap<WindowKey, Aggregate> {
-        let mut withdrawn = BTreeMap::new();
-        while self.closing.first().is_some_and(|(at, _)| *at < self.watermark) {
-            let Some((_, key)) = self.closing.pop_first() else { break };
-            if let Some(mut sum) = self.inserted.remove(&key) {
-                sum.negate();
-                withdrawn.insert(key, sum);
+/// By how much each pane grew, in order; a pane that only left is final, which changes no window.
+fn deltas(mut panes: Vec<(PaneKey, Aggregate, isize)>) -> Vec<(PaneKey, Aggregate)> {
+    // Of each pane the old value goes before the new one comes.
+    panes.sort_by_key(|(pane, _, diff)| (*pane, *diff));
+    let mut deltas: Vec<(PaneKey, Aggregate)> = Vec::new();
+    let mut old: Option<(PaneKey, Aggregate)> = None;
+    for (pane, mut sum, diff) in panes {
+        if diff < 0 {
+            sum.negate();
+            old = Some((pane, sum));
+        } else {
+            if let Some((_, less)) = old.take().filter(|(of, _)| *of == pane) {
+                sum.plus_equals(&less);
             }
+            deltas.push((pane, sum));
         }
-        withdrawn
+    }
+    deltas
+}
+
+fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> FeatureRow {
+    FeatureRow {
+        source: Source::default(),
+        diff,
+        kind: key.entity.kind,
+        tenant: entity.tenant.clone(),
+        entity: entity.name.clone(),
+        window_start: key.start,
+        window_us: key.size_us,
+        calls: sum.calls,
+        errors: sum.errors,
+        request_bytes: sum.request_bytes,
+        response_bytes: sum.response_bytes,
+        answered: sum.answered,
+        latency_sum_us: sum.latency_sum_us,
+        latency_p50_us: sum.latency_us.quantile(0.5),
+        latency_p95_us: sum.latency_us.quantile(0.95),
     }
 }

@@ -220,6 +220,7 @@ impl Settled {
             server: identity.server.clone(),
             session_id: identity.id.clone(),
             tool: self.text.tool.clone(),
+            entities: identity.entities_of(self.fact.tool),
             is_error: outcome != CallOutcome::Result,
             request_bytes: self.text.bytes,
             response_bytes,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{CallRow, SessionRow};
 
+use crate::graph::EntityKey;
 use crate::model::Entry;
 
 /// What came out of one partition in one tick.
@@ -29,6 +30,8 @@ pub struct Measure {
     pub server: Arc<str>,
     pub session_id: Arc<str>,
     pub tool: String,
+    /// The server, the tool, the principal and the session.
+    pub entities: [EntityKey; 4],
     pub is_error: bool,
     pub request_bytes: u64,
     pub response_bytes: u64,

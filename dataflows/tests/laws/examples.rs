@@ -34,7 +34,7 @@ fn request(at_ms: i64, id: &str) -> v1::Event {
     };
     message.set_direction(v1::Direction::ClientToServer);
     message.set_kind(v1::Kind::Request);
-    event(at_ms, "session", Body::Message(message))
+    event(at_ms, "session", Body::Message(message.into()))
 }
 
 fn answer(at_ms: i64, id: &str) -> v1::Event {
@@ -46,7 +46,7 @@ fn answer(at_ms: i64, id: &str) -> v1::Event {
     };
     message.set_direction(v1::Direction::ServerToClient);
     message.set_kind(v1::Kind::Result);
-    event(at_ms, "session", Body::Message(message))
+    event(at_ms, "session", Body::Message(message.into()))
 }
 
 fn heartbeat(at_ms: i64) -> v1::Event {
@@ -65,7 +65,7 @@ fn server_rows(run: &Run) -> Vec<(u64, i64, i64, i64, [i64; 4])> {
 }
 
 fn default_windows() -> GraphSettings {
-    GraphSettings { windows: WindowSettings::default(), ..settings() }
+    GraphSettings { windows: WindowSettings { lateness_us: 30 * SECOND, ..WindowSettings::default() }, ..settings() }
 }
 
 /// Call: session time in milliseconds, outcome, latency.
@@ -112,8 +112,7 @@ fn a_call_20_s_late_shows_as_differences() {
             let diffs: Vec<_> = late.features.iter().filter(|row| row.kind == kind).map(|row| row.diff).collect();
             assert_eq!(diffs, [-1, 1, -1, 1], "{kind:?}");
         }
-        // Each of four entities in two full and two filling windows.
-        assert_eq!(late.live.len(), 16);
+        assert_eq!(late.live.len(), 4, "each of its entities");
         assert_eq!(late.counters.late, 0, "within the lateness");
     }
 }

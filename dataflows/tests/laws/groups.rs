@@ -2,10 +2,11 @@
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid};
 use proptest::prelude::*;
-use undercurrent_dataflows::graph::{Aggregate, Sketch};
+use undercurrent_dataflows::graph::{Aggregate, EntityKey, Sketch};
 use undercurrent_dataflows::model::{Model, ModelChange};
 use undercurrent_dataflows::sessions::Measure;
 use undercurrent_schemas::ids::{Micros, ModelVersion};
+use undercurrent_schemas::rows::EntityKind;
 
 use crate::cases;
 use crate::run::{run, settings};
@@ -22,6 +23,7 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
                 server: "".into(),
                 session_id: "".into(),
                 tool: String::new(),
+                entities: [EntityKey::of("", EntityKind::Server, b""); 4],
                 is_error,
                 request_bytes: request_bytes.into(),
                 response_bytes: response_bytes.into(),

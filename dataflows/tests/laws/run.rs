@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use undercurrent_dataflows::graph::{Aggregate, Entity, Graph, GraphSettings, TickOutput, WindowKey, WindowSettings};
+use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
 use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
@@ -110,12 +110,6 @@ impl Run {
             response_bytes: row.response_bytes,
         });
         Learned { facts: facts(&self.model), features, parts: sorted(parts), calls: sorted(calls) }
-    }
-
-    /// The last value of every window that was told live.
-    pub(crate) fn live(&self) -> BTreeMap<WindowKey, (Entity, Aggregate)> {
-        let updates = self.outputs.iter().flat_map(|output| &output.live);
-        updates.filter_map(|(key, entity, sum)| Some((*key, (entity.clone(), sum.clone()?)))).collect()
     }
 
     /// Of all ticks.

@@ -34,7 +34,7 @@ fn check_sums(score: f64, p_value: f64, terms: &[v1::Term], reasons: &[v1::Reaso
         assert!(weight.is_finite() && weight.is_sign_positive(), "{weight}");
     }
     let (other, largest) = reasons.split_last().expect("there is always a reason");
-    assert_eq!(other.term, "other");
+    assert_eq!(other.kind(), v1::TermKind::Other);
     assert!(largest.is_sorted_by(|a, b| a.weight >= b.weight));
     assert!(largest.iter().all(|reason| !reason.text.is_empty()));
 }
@@ -43,15 +43,15 @@ fn check_sums(score: f64, p_value: f64, terms: &[v1::Term], reasons: &[v1::Reaso
 fn check_reasons(known: &Known, scored_without: impl Fn(LeftOut) -> Known) {
     check_sums(known.score, known.p_value, &known.terms, &known.reasons);
     let mut all_named = LeftOut::default();
-    for reason in known.reasons.iter().filter(|reason| reason.term != "other") {
-        let left_out = LeftOut::default().and(&reason.term).expect("a reason names a term");
+    for reason in known.reasons.iter().filter(|reason| reason.kind() != v1::TermKind::Other) {
+        let left_out = LeftOut::default().and(reason.kind().name()).expect("a reason names a term");
         let without = scored_without(left_out);
         check_sums(without.score, without.p_value, &without.terms, &without.reasons);
         assert!((known.score - without.score - reason.weight).abs() < CLOSE, "{reason:?} {known:?} {without:?}");
         assert!(without.score < known.score, "a reason has weight");
-        assert!(without.terms.iter().all(|term| term.term != reason.term));
+        assert!(without.terms.iter().all(|term| term.kind != reason.kind));
         assert!(without.p_value >= known.p_value, "less strange is less rare");
-        all_named = all_named.and(&reason.term).expect("a reason names a term");
+        all_named = all_named.and(reason.kind().name()).expect("a reason names a term");
     }
     let other = known.reasons.last().expect("there is always a reason").weight;
     assert!((scored_without(all_named).score - other).abs() < CLOSE, "what no reason names is the other");

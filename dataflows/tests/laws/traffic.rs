@@ -148,7 +148,7 @@ impl Plan {
                 next_id += 1;
                 for (after_ms, message) in step.messages(&id) {
                     last_ms = last_ms.max(now_ms + after_ms);
-                    events.push((now_ms + after_ms, Body::Message(message)));
+                    events.push((now_ms + after_ms, Body::Message(message.into())));
                 }
             }
             if let Some(end_ms) = activity.end_ms {

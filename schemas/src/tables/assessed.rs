@@ -12,12 +12,12 @@ impl<'a, R> Columns<'a, R> {
     pub(super) fn assessment(self, rows: &'a [R], value: impl Fn(&'a R) -> Option<&'a Assessment>) -> Self {
         let reasons: Vec<&Reason> = rows.iter().flat_map(|row| reasons_of(value(row))).collect();
         let reasons = Columns::of(&reasons)
-            .text("term", |reason| &reason.term)
+            .text("term", |reason| reason.kind().name())
             .text("text", |reason| &reason.text)
             .number::<Float64Type>("weight", |reason| reason.weight);
         let terms: Vec<&Term> = rows.iter().flat_map(|row| terms_of(value(row))).collect();
         let terms = Columns::of(&terms)
-            .text("term", |term| &term.term)
+            .text("term", |term| term.kind().name())
             .number::<Float64Type>("value", |term| term.value)
             .number::<Float64Type>("weight", |term| term.weight);
         self.number_or_null::<Float64Type>("score", |row| value(row).map(|assessment| assessment.score))

@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
         Self {
             row,
             id: row.event.id.as_ref().unwrap_or(&none.id),
-            message: message.unwrap_or(&none.message),
+            message: message.map_or(&none.message, |message| message),
             is_message: message.is_some(),
             gap,
         }

@@ -10,7 +10,7 @@ use crate::rows::{CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, Mode
 use crate::v1::event::Body;
 use crate::v1::{
     Assessment, CallFacts, Decision, Direction, Event, EventId, Gap, Heartbeat, Kind, Leaf, LeafType, Message, Reason,
-    ResultFacts, SessionEnd, Term, Verdict, gap,
+    ResultFacts, SessionEnd, Term, TermKind, Verdict, gap,
 };
 
 /// Every column of every table: a change here is a change of the contract with whoever reads the history.
@@ -39,8 +39,8 @@ fn tables_have_the_columns_that_they_are_sorted_by() {
 #[test]
 fn messages_keep_every_fact() {
     let events = [
-        Event { body: Some(Body::Message(call_message())), ..event() },
-        Event { body: Some(Body::Message(result_message())), ..event() },
+        Event { body: Some(Body::Message(call_message().into())), ..event() },
+        Event { body: Some(Body::Message(result_message().into())), ..event() },
         Event { body: Some(Body::SessionEnd(SessionEnd {})), ..event() },
         Event { body: Some(Body::Gap(Gap { reason: gap::Reason::Overflow.into(), events: 12 })), ..event() },
         Event { body: Some(Body::Heartbeat(Heartbeat {})), ..Event::default() },
@@ -152,7 +152,7 @@ fn features_and_models_are_changes() {
 #[test]
 fn the_nulls_of_one_chunk_do_not_change_its_schema() {
     let row = |event| MessageRow { tick: Tick(1), partition: Partition(0), offset: Offset(0), event };
-    let call = messages::batch(&[row(Event { body: Some(Body::Message(call_message())), ..event() })]);
+    let call = messages::batch(&[row(Event { body: Some(Body::Message(call_message().into())), ..event() })]);
     let beat = messages::batch(&[row(Event { body: Some(Body::Heartbeat(Heartbeat {})), ..event() })]);
     assert_eq!(call.schema(), beat.schema());
     let verdicts = beat.column_by_name("verdict").unwrap().as_any().downcast_ref::<StructArray>().unwrap();
@@ -248,12 +248,12 @@ fn assessment() -> Assessment {
         p_value: 0.004,
         model_version: 40,
         reasons: vec![
-            Reason { term: "flow_edge".into(), text: "iban came from read_file".into(), weight: 6.0 },
-            Reason { term: "other".into(), text: "other".into(), weight: 1.5 },
+            Reason { kind: TermKind::FlowBitsMax.into(), text: "iban came from read_file".into(), weight: 6.0 },
+            Reason { kind: TermKind::Other.into(), text: "other".into(), weight: 1.5 },
         ],
         terms: vec![
-            Term { term: "flow_edge".into(), value: 8.0, weight: 6.0 },
-            Term { term: "bytes".into(), value: 90.0, weight: 1.5 },
+            Term { kind: TermKind::FlowBitsMax.into(), value: 8.0, weight: 6.0 },
+            Term { kind: TermKind::ArgumentsBytes.into(), value: 90.0, weight: 1.5 },
         ],
     }
 }

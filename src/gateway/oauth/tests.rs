@@ -100,8 +100,9 @@ async fn there_is_metadata_for_http_upstreams_alone() {
 }
 
 fn resource() -> Resource {
-    let endpoint: Endpoint = "http://up.example:81/a/mcp?key=k".parse().unwrap();
-    Resource::new("n".into(), &endpoint, &Timeouts::default()).unwrap()
+    let uri = Uri::from_static("http://up.example:81/a/mcp?key=k");
+    let host = host_of(&uri);
+    Resource::new("n".into(), uri, host, Hop::plain(&crate::gateway::Timeouts::default()))
 }
 
 fn origin() -> Origin {
@@ -137,6 +138,20 @@ fn a_challenge_names_the_gateways_metadata_and_is_remembered() {
     let challenged = resource.challenged().clone();
     assert!(challenged.ever);
     assert_eq!(resource.places(challenged.metadata), ["/elsewhere?x=1"]);
+}
+
+#[test]
+fn header_lines_are_readdressed_too() {
+    let challenge = r#"Bearer resource_metadata="http://up.example:81/elsewhere""#;
+    let lines = format!("a: 1\r\nWWW-Authenticate:{challenge}\r\nb: 2\r\n");
+    let head = "HTTP/1.1 401 x\r\n";
+    let mut out = format!("{head}{lines}").into_bytes();
+    resource().readdress_lines(StatusCode::OK, &mut out, head.len(), b"gate");
+    assert_eq!(out, format!("{head}{lines}").into_bytes());
+    resource().readdress_lines(StatusCode::UNAUTHORIZED, &mut out, head.len(), b"gate");
+    let own = "http://gate/.well-known/oauth-protected-resource/mcp/n";
+    let expect = format!("{head}a: 1\r\nb: 2\r\nwww-authenticate: Bearer resource_metadata=\"{own}\"\r\n");
+    assert_eq!(String::from_utf8(out).unwrap(), expect);
 }
 
 #[test]

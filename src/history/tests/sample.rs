@@ -7,7 +7,8 @@ use undercurrent_schemas::rows::{
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{
-    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Reason, Term, Verdict,
+    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Reason, Term, TermKind,
+    Verdict,
 };
 
 use super::super::{HistoryOptions, TickRows};
@@ -96,7 +97,7 @@ pub(super) fn message(tick: u64, index: u64) -> MessageRow {
             session_id: session_id(tick),
             server: "banking".into(),
             digest_key: 1,
-            body: Some(Body::Message(message)),
+            body: Some(Body::Message(message.into())),
         },
     }
 }
@@ -174,16 +175,22 @@ fn verdict(tick: u64) -> Verdict {
 }
 
 fn assessment(tick: u64) -> Assessment {
-    let terms = ["markov", "flow_edge", "taint", "novelty", "bytes"];
+    let terms = [
+        TermKind::TransitionBits,
+        TermKind::FlowBitsMax,
+        TermKind::TaintBitsMax,
+        TermKind::NoveltyBitsSum,
+        TermKind::ArgumentsBytes,
+    ];
     Assessment {
         score: tick as f64,
         p_value: 0.5,
         model_version: tick,
         reasons: vec![Reason {
-            term: "flow_edge".into(),
+            kind: TermKind::FlowBitsMax.into(),
             text: "iban came from read_file".into(),
             weight: tick as f64,
         }],
-        terms: terms.map(|term| Term { term: term.into(), value: 1.0, weight: tick as f64 / 5.0 }).to_vec(),
+        terms: terms.map(|term| Term { kind: term.into(), value: 1.0, weight: tick as f64 / 5.0 }).to_vec(),
     }
 }

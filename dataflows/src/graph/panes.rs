@@ -1,0 +1,158 @@
+//! Stages 3 and 4: features by (entity, pane), as one differential count over an Abelian aggregate.
+//!
+//! A pane is the longest stretch of time that no window divides; every window is a sum of panes, so a call changes one
+//! pane of each of its entities, and windows are added up where they are read. A local combiner hands differential one
+//! `+sum` a tick and key now, and one `-sum` when the watermark makes the pane final: aggregates, never events. Until
+//! then a late call changes the pane: the old values go, the new ones come.
+
+use std::collections::{BTreeMap, HashMap};
+
+use differential_dataflow::difference::{Abelian as _, Semigroup as _};
+use differential_dataflow::operators::CountTotal as _;
+use differential_dataflow::{AsCollection, VecCollection};
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::EntityKind;
+
+use super::aggregate::Aggregate;
+use super::sessions::Measured;
+use super::windows::{Entity, EntityKey, WindowSettings};
+use crate::sessions::Measure;
+
+/// One entity in one pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct PaneKey {
+    pub(super) start: Micros,
+    pub(super) entity: EntityKey,
+}
+
+/// Which panes one worker opened in one tick.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Opened {
+    pub(super) entities: Vec<(EntityKey, Entity)>,
+    pub(super) too_late: u64,
+}
+
+/// The features of every pane that is not final yet, and the names of the entities whose panes opened.
+pub(super) fn pane_features<'scope>(
+    measures: StreamVec<'scope, u64, Measured>,
+    settings: &WindowSettings,
+) -> (StreamVec<'scope, u64, Opened>, VecCollection<'scope, u64, (PaneKey, Aggregate)>) {
+    let mut builder = OperatorBuilder::new("Panes".to_owned(), measures.scope());
+    let mut input = builder.new_input(measures, Pipeline);
+    let (opened, opened_stream) = builder.new_output();
+    let (updates, updates_stream) = builder.new_output();
+    let (mut opened, mut updates) = (OutputBuilder::from(opened), OutputBuilder::from(updates));
+    let mut combiner = Combiner::new(settings);
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            let (mut opened, mut updates) = (opened.activate(), updates.activate());
+            input.for_each_stamp(|capability, data| {
+                let Some(tick) = capability.least().copied() else { return };
+                for measured in data.flat_map(|batch: &mut Vec<Measured>| batch.drain(..)) {
+                    let (news, changes) = combiner.tick(&measured);
+                    if !news.entities.is_empty() || news.too_late > 0 {
+                        opened.session(&capability).give(news);
+                    }
+                    let changes = changes.map(|(key, sum)| (key, tick, sum));
+                    updates.session(&capability).give_iterator(changes);
+                }
+            });
+        }
+    });
+    let panes = updates_stream.container::<Vec<(PaneKey, u64, Aggregate)>>().as_collection().count_total();
+    (opened_stream, panes)
+}
+
+/// Sums by entity. Their order does not matter: differential sorts what it is given.
+type Sums = HashMap<EntityKey, Aggregate, RandomState>;
+
+/// Sums calls by (pane, entity) before differential sees them, and remembers what to take back when a pane is final.
+struct Combiner {
+    pane_us: i64,
+    lateness_us: i64,
+    watermark: Micros,
+    /// What this worker put into each pane that is not final.
+    inserted: BTreeMap<Micros, Sums>,
+}
+
+impl Combiner {
+    fn new(settings: &WindowSettings) -> Self {
+        let (pane_us, lateness_us) = (settings.pane_us(), settings.lateness_us);
+        Self { pane_us, lateness_us, watermark: Micros(i64::MIN), inserted: BTreeMap::new() }
+    }
+
+    /// The changes of one tick, and what they are the first of.
+    fn tick(&mut self, measured: &Measured) -> (Opened, impl Iterator<Item = (PaneKey, Aggregate)>) {
+        // By the watermark of the tick before, so that no pane is filled and withdrawn in one tick, unseen.
+        let withdrawn = self.close();
+        let mut news = Opened::default();
+        let mut added: BTreeMap<Micros, Sums> = BTreeMap::new();
+        for call in &measured.measures {
+            let start = Micros(call.ts.0.div_euclid(self.pane_us) * self.pane_us);
+            if self.is_final(start) {
+                news.too_late += 1;
+                continue;
+            }
+            let one = Aggregate::of(call);
+            let (known, sums) = (self.inserted.entry(start).or_default(), added.entry(start).or_default());
+            for entity in call.entities {
+                let sum = sums.entry(entity).or_insert_with(|| {
+                    if !known.contains_key(&entity) {
+                        news.entities.push((entity, name_of(entity, call)));
+                    }
+                    Aggregate::default()
+                });
+                sum.plus_equals(&one);
+            }
+        }
+        for (start, sums) in &added {
+            let inserted = self.inserted.entry(*start).or_default();
+            for (entity, sum) in sums {
+                inserted.entry(*entity).or_default().plus_equals(sum);
+            }
+        }
+        self.watermark = self.watermark.max(measured.watermark);
+        (news, flat(withdrawn).chain(flat(added)))
+    }
+
+    fn is_final(&self, start: Micros) -> bool {
+        start.plus(self.pane_us + self.lateness_us) < self.watermark
+    }
+
+    /// Withdraws the panes that are final.
+    fn close(&mut self) -> BTreeMap<Micros, Sums> {
+        let mut withdrawn = BTreeMap::new();
+        while let Some(first) = self.inserted.first_entry() {
+            let start = *first.key();
+            if start.plus(self.pane_us + self.lateness_us) >= self.watermark {
+                break;
+            }
+            let mut sums = first.remove();
+            sums.values_mut().for_each(Aggregate::negate);
+            withdrawn.insert(start, sums);
+        }
+        withdrawn
+    }
+}
+
+fn flat(panes: BTreeMap<Micros, Sums>) -> impl Iterator<Item = (PaneKey, Aggregate)> {
+    panes
+        .into_iter()
+        .flat_map(|(start, sums)| sums.into_iter().map(move |(entity, sum)| (PaneKey { start, entity }, sum)))
+}
+
+fn name_of(entity: EntityKey, call: &Measure) -> Entity {
+    let name = match entity.kind {
+        EntityKind::Server => call.server.to_string(),
+        EntityKind::Tool => format!("{}/{}", call.server, call.tool),
+        EntityKind::Principal => call.principal.to_string(),
+        EntityKind::Session => call.session_id.to_string(),
+    };
+    Entity { tenant: call.tenant.to_string(), name }
+}

@@ -1,0 +1,111 @@
+//! The strict relay: an ordinary POST to a plain HTTP/1.1 upstream, with heads read once and bodies passed as bytes.
+//!
+//! One task has both directions; connections to the upstream are kept between exchanges. Everything unusual (other
+//! methods, other framing, large bodies, TLS, stdio, whatever will be refused) is left to hyper, which gets the
+//! connection with the bytes that were read. Decision, tap and accounts are the same on both paths.
+//! Invariant: what is accepted here means the same to hyper; a message is sent only against a `Right`.
+
+mod connection;
+mod deadline;
+mod exchange;
+mod framing;
+mod head;
+mod pool;
+mod prefixed;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Response, Uri};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+pub(super) use connection::{Reached, serve};
+
+use super::config::Timeouts;
+use super::hop::Right;
+use pool::Pool;
+
+/// Largest request body that is relayed here: one that fits in a few reads.
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+/// Largest head; hyper answers larger ones.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Room for one read.
+const READ_BYTES: usize = 16 << 10;
+
+/// A plain HTTP upstream as the strict relay knows it.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pool: Arc<Pool>,
+    /// Path and own query, as in a request line.
+    path: String,
+    has_query: bool,
+    host: HeaderValue,
+}
+
+impl Plain {
+    /// `None` where the upstream is not plain HTTP.
+    pub(crate) fn new(uri: &Uri, host: &HeaderValue, timeouts: &Timeouts) -> Option<Self> {
+        if uri.scheme_str() != Some("http") {
+            return None;
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Some(Self { pool: Pool::new(uri, timeouts), path, has_query: uri.query().is_some(), host: host.clone() })
+    }
+
+    pub(crate) fn give_back(&self, connection: TcpStream) {
+        self.pool.give_back(connection);
+    }
+
+    /// Writes the head of a request for this upstream; `lines` are the headers that are passed on.
+    fn write_head(&self, query: Option<&[u8]>, lines: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"POST ");
+        out.extend_from_slice(self.path.as_bytes());
+        if let Some(query) = query {
+            out.push(if self.has_query { b'&' } else { b'?' });
+            out.extend_from_slice(query);
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(self.host.as_bytes());
+        // A compressed response could only be read for facts by unpacking it.
+        out.extend_from_slice(b"\r\naccept-encoding: identity\r\n");
+        out.extend_from_slice(lines);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Sends a whole request. Whoever has sent has no right left to send again.
+async fn send(right: Right, connection: &mut TcpStream, request: &[u8], timeouts: &Timeouts) -> io::Result<()> {
+    let _: Right = right;
+    // Nearly always it fits into the socket's buffer, and needs no timer.
+    let sent = match connection.try_write(request) {
+        Ok(sent) => sent,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Err(error),
+    };
+    if sent == request.len() {
+        return Ok(());
+    }
+    let rest = connection.write_all(&request[sent..]);
+    tokio::time::timeout(timeouts.response, rest).await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+/// A response of the gateway's own, as bytes.
+fn write_response(response: &Response<bytes::Bytes>, out: &mut Vec<u8>) {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+    for (name, value) in response.headers() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("content-length: {}\r\n\r\n", response.body().len()).as_bytes());
+    out.extend_from_slice(response.body());
+}

@@ -1,0 +1,312 @@
+//! A client's connection, as long as what it asks is usual.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::HeaderValue;
+use http::{HeaderName, Method, Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::deadline::Deadline;
+use super::exchange::{Exchange, Progress};
+use super::head::{self, RequestHead, Unusual};
+use super::prefixed::Prefixed;
+use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
+use crate::gateway::call::{Call, Client, PROTOCOL_VERSION, SESSION_ID};
+use crate::gateway::forward::HttpUpstream;
+use crate::gateway::rescue::Refusal;
+use crate::gateway::shared::{Account, Ending};
+use crate::gateway::{Gateway, Upstream};
+
+/// Where a connection comes from and arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Reached {
+    pub(crate) client: Client,
+    /// The address of ours that it was made to.
+    pub(crate) at: IpAddr,
+}
+
+/// Serves a connection until it ends or asks something unusual: then it is given back, with what was read.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    gateway: &Gateway,
+    reached: Reached,
+    stopped: &mut watch::Receiver<()>,
+) -> Option<Prefixed> {
+    let deadline = Deadline::new(gateway.shared.config.timeouts.head);
+    let mut connection = Connection {
+        gateway,
+        reached,
+        stream,
+        received: BytesMut::new(),
+        lines: Vec::new(),
+        out: Vec::new(),
+        spare: BytesMut::new(),
+        host: Bytes::new(),
+        deadline,
+    };
+    loop {
+        let next = match connection.request(stopped).await {
+            Step::Request(head, upstream) => connection.exchange(&head, upstream, stopped).await,
+            Step::Unusual => return Some(Prefixed::new(connection.received, connection.stream)),
+            Step::Closed => Next::Close,
+        };
+        if next == Next::Close {
+            // Says goodbye properly: what was written last may still be on its way.
+            let _ = connection.stream.shutdown().await;
+            return None;
+        }
+    }
+}
+
+struct Connection<'a> {
+    gateway: &'a Gateway,
+    reached: Reached,
+    stream: TcpStream,
+    /// From the client, not yet understood.
+    received: BytesMut,
+    /// Header lines of the current request that are passed on.
+    lines: Vec<u8>,
+    /// What is written next.
+    out: Vec<u8>,
+    /// What upstreams are read into, between exchanges.
+    spare: BytesMut,
+    /// The `Host` that was let in last.
+    host: Bytes,
+    deadline: Deadline,
+}
+
+enum Step {
+    /// A head whose body is there too.
+    Request(RequestHead, Arc<HttpUpstream>),
+    Unusual,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Request,
+    Close,
+}
+
+/// What came first.
+enum Event {
+    Upstream(io::Result<usize>),
+    ClientLeft,
+    TimedOut,
+}
+
+impl Connection<'_> {
+    /// The next request, read to the end of its body.
+    async fn request(&mut self, stopped: &mut watch::Receiver<()>) -> Step {
+        self.deadline.set(self.gateway.shared.config.timeouts.head);
+        let (head, upstream) = loop {
+            if !self.received.is_empty() {
+                self.lines.clear();
+                match head::request(&self.received, &mut self.lines) {
+                    Ok(Some(head)) => match self.admitted(&head) {
+                        Ok(upstream) => break (head, upstream),
+                        Err(Unusual) => return Step::Unusual,
+                    },
+                    Ok(None) if self.received.len() <= HEAD_BYTES_MAX => {}
+                    Ok(None) | Err(Unusual) => return Step::Unusual,
+                }
+            }
+            let idle = self.received.is_empty();
+            tokio::select! {
+                biased;
+                read = self.read() => if !read { return Step::Closed },
+                _ = stopped.changed(), if idle => return Step::Closed,
+            }
+        };
+        let whole = head.bytes + head.content_length;
+        if self.received.len() < whole {
+            self.deadline.set(self.gateway.shared.config.timeouts.body);
+            self.received.reserve(whole - self.received.len());
+            while self.received.len() < whole {
+                if !self.read().await {
+                    if self.deadline.is_over() {
+                        let refusal = self.gateway.refused(upstream.name(), &Refusal::BodyTimeout);
+                        self.answer(&refusal).await;
+                    }
+                    return Step::Closed;
+                }
+            }
+        }
+        Step::Request(head, upstream)
+    }
+
+    /// The upstream that a request is for. Whatever is to be refused, hyper's path refuses.
+    fn admitted(&mut self, head: &RequestHead) -> Result<Arc<HttpUpstream>, Unusual> {
+        let at = |span: &head::Span| &self.received[span.clone()];
+        let config = &self.gateway.shared.config;
+        let too_large = head.content_length > BODY_BYTES_MAX.min(config.limits.body_bytes_max);
+        if too_large || (head.is_forwarded && !config.trusted_proxies.is_empty()) {
+            return Err(Unusual);
+        }
+        let host = at(&head.host);
+        let is_known = host == self.host && head.origin.is_none();
+        if !is_known {
+            let text = |span: &head::Span| std::str::from_utf8(at(span)).map_err(|_| Unusual);
+            let origin = head.origin.as_ref().map(text).transpose()?;
+            let guard = &self.gateway.guard;
+            guard.check_values(Some(text(&head.host)?), origin, self.reached.at).map_err(|_| Unusual)?;
+        }
+        let name = std::str::from_utf8(at(&head.name)).map_err(|_| Unusual)?;
+        let upstream = match self.gateway.upstreams.get(name) {
+            Some(Upstream::Http(upstream)) if upstream.plain().is_some() => Arc::clone(upstream),
+            Some(_) | None => return Err(Unusual),
+        };
+        if !is_known {
+            self.host = Bytes::copy_from_slice(&self.received[head.host.clone()]);
+        }
+        Ok(upstream)
+    }
+
+    async fn exchange(
+        &mut self,
+        head: &RequestHead,
+        upstream: Arc<HttpUpstream>,
+        stopped: &watch::Receiver<()>,
+    ) -> Next {
+        let Some(plain) = upstream.plain() else { return Next::Close };
+        self.out.clear();
+        plain.write_head(head.query.as_ref().map(|query| &self.received[query.clone()]), &self.lines, &mut self.out);
+        let call = self.call(head);
+        self.out.extend_from_slice(&call.body);
+        let account = Account::open(&self.gateway.shared, upstream.name(), &call);
+        let (right, session) = match upstream.right(&call, &account).await {
+            Ok(decided) => decided,
+            Err(refusal) => return self.answer(&account.refused(&refusal, &call)).await,
+        };
+        let timeouts = &self.gateway.shared.config.timeouts;
+        let mut connection = match plain.pool.take().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(upstream = %upstream.name(), %error, "connect to upstream");
+                return self.answer(&account.refused(&Refusal::UpstreamUnreachable, &call)).await;
+            }
+        };
+        if let Err(error) = send(right, &mut connection, &self.out, timeouts).await {
+            tracing::warn!(upstream = %upstream.name(), %error, "send to upstream");
+            return self.answer(&account.refused(&Refusal::UpstreamGone, &call)).await;
+        }
+        self.deadline.set(timeouts.response);
+        let read = std::mem::take(&mut self.spare);
+        self.relay(Exchange::new(upstream, call, self.host.clone(), account, session, connection, read), stopped).await
+    }
+
+    /// The request as the rest of the gateway knows it, and its bytes out of the way.
+    fn call(&mut self, head: &RequestHead) -> Call {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::POST;
+        for (name, span) in [(SESSION_ID, &head.session_id), (PROTOCOL_VERSION, &head.protocol_version)] {
+            let value = span.as_ref().and_then(|span| HeaderValue::from_bytes(&self.received[span.clone()]).ok());
+            if let Some(value) = value {
+                parts.headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        self.received.advance(head.bytes);
+        let body = self.received.split_to(head.content_length).freeze();
+        Call::read(parts, body, self.reached.client.clone())
+    }
+
+    /// Passes the response on as it comes.
+    async fn relay(&mut self, mut exchange: Exchange, stopped: &watch::Receiver<()>) -> Next {
+        let mut progress = Ok(Progress::Unfinished);
+        self.out.clear();
+        loop {
+            if progress == Ok(Progress::Unfinished) {
+                progress = match self.event(&mut exchange).await {
+                    Event::Upstream(Ok(0) | Err(_)) => exchange.closed(),
+                    Event::Upstream(Ok(_)) => exchange.advance(stopped.has_changed().unwrap_or(true), &mut self.out),
+                    Event::TimedOut => Err(Refusal::UpstreamTimeout),
+                    Event::ClientLeft => {
+                        exchange.abandon();
+                        return Next::Close;
+                    }
+                };
+            }
+            if !self.out.is_empty() {
+                let written = self.stream.write_all(&self.out).await;
+                self.out.clear();
+                if written.is_err() {
+                    exchange.abandon();
+                    return Next::Close;
+                }
+                exchange.hear();
+            }
+            match &progress {
+                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Relayed) => {
+                    self.spare = exchange.end(Ending::Relayed);
+                    return if stopped.has_changed().unwrap_or(true) { Next::Close } else { Next::Request };
+                }
+                Ok(Progress::RelayedUntilClose) => {
+                    exchange.end(Ending::Relayed);
+                    return Next::Close;
+                }
+                Ok(Progress::Aborted) => {
+                    exchange.end(Ending::Aborted);
+                    return Next::Close;
+                }
+                Err(refusal) => {
+                    let refused = exchange.refuse(refusal);
+                    let Some(answer) = refused else { return Next::Close };
+                    return self.answer(&answer).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, response: &Response<Bytes>) -> Next {
+        self.out.clear();
+        write_response(response, &mut self.out);
+        if self.stream.write_all(&self.out).await.is_err() { Next::Close } else { Next::Request }
+    }
+
+    /// Waits for the upstream to go on, the client to leave, or time to run out. What the client sends meanwhile is
+    /// kept, up to a bound, for when it is its turn.
+    async fn event(&mut self, exchange: &mut Exchange) -> Event {
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(read) = poll_read(&mut exchange.connection, &mut exchange.read, cx) {
+                return Poll::Ready(Event::Upstream(read));
+            }
+            while self.received.len() < HEAD_BYTES_MAX {
+                match poll_read(&mut self.stream, &mut self.received, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientLeft),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            if exchange.has_begun() {
+                return Poll::Pending;
+            }
+            self.deadline.poll(cx).map(|()| Event::TimedOut)
+        })
+        .await
+    }
+
+    /// Reads more from the client; `false` = it has ended, or time has run out.
+    async fn read(&mut self) -> bool {
+        std::future::poll_fn(|cx| match poll_read(&mut self.stream, &mut self.received, cx) {
+            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(1..))),
+            Poll::Pending => self.deadline.poll(cx).map(|()| false),
+        })
+        .await
+    }
+}
+
+fn poll_read(stream: &mut TcpStream, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    if into.capacity() - into.len() < READ_BYTES / 4 {
+        into.reserve(READ_BYTES);
+    }
+    // Nothing is lost when it is dropped unfinished.
+    pin!(stream.read_buf(into)).poll(cx)
+}

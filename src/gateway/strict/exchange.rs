@@ -1,0 +1,231 @@
+//! One exchange with a plain upstream, from the sent request to the end of its response.
+//!
+//! Bytes that were read become bytes for the client, and afterwards messages for the tap; with or without a client.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{Response, response};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use super::framing::Framing;
+use super::head::{self, ResponseHead, Unusual};
+use super::{HEAD_BYTES_MAX, READ_BYTES};
+use crate::edge::EdgeSession;
+use crate::gateway::call::{Call, Era, SESSION_ID};
+use crate::gateway::forward::HttpUpstream;
+use crate::gateway::rescue::Refusal;
+use crate::gateway::shared::{Account, Ending};
+use crate::gateway::tap::Tap;
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) upstream: Arc<HttpUpstream>,
+    pub(crate) call: Call,
+    /// As the client named us.
+    host: Bytes,
+    pub(crate) connection: TcpStream,
+    /// From the upstream, not yet understood.
+    pub(crate) read: BytesMut,
+    stage: Stage,
+    /// Body bytes that are on their way to the client, and where payload is in them.
+    passing: Bytes,
+    payload: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Head {
+        account: Account,
+        session: Option<Arc<EdgeSession>>,
+    },
+    Body {
+        framing: Framing,
+        tap: Tap,
+        keep_alive: bool,
+    },
+    /// Refused, or ended.
+    Over,
+}
+
+/// How far an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It needs more bytes from the upstream.
+    Unfinished,
+    Relayed,
+    /// Relayed, and only the end of the connection can say so to the client.
+    RelayedUntilClose,
+    /// The upstream ended, or spoke nonsense, in the middle of its response.
+    Aborted,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        upstream: Arc<HttpUpstream>,
+        call: Call,
+        host: Bytes,
+        account: Account,
+        session: Option<Arc<EdgeSession>>,
+        connection: TcpStream,
+        read: BytesMut,
+    ) -> Self {
+        let stage = Stage::Head { account, session };
+        Self { upstream, call, host, connection, read, stage, passing: Bytes::new(), payload: Vec::new() }
+    }
+
+    /// Understands what has been read, and adds to `out` what the client is to get. `closing`: the client is told that
+    /// its connection ends with this response. An error withholds the response: see [`Self::refuse`].
+    pub(crate) fn advance(&mut self, closing: bool, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        while matches!(self.stage, Stage::Head { .. }) {
+            let start = out.len();
+            match head::response(&self.read, out) {
+                Ok(Some(head)) if head.status.is_informational() => {
+                    out.truncate(start);
+                    self.read.advance(head.bytes);
+                    if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+                        return Err(self.nonsense("it switched protocols"));
+                    }
+                }
+                Ok(Some(head)) => {
+                    self.upstream.resource().readdress_lines(head.status, out, start, &self.host);
+                    self.begin(&head, closing, out).inspect_err(|_| out.truncate(start))?;
+                }
+                Ok(None) if self.read.len() > HEAD_BYTES_MAX => return Err(self.nonsense("its head is too large")),
+                Ok(None) => return Ok(Progress::Unfinished),
+                Err(Unusual) => {
+                    out.truncate(start);
+                    return Err(self.nonsense("its head is ambiguous"));
+                }
+            }
+        }
+        let Stage::Body { framing, .. } = &mut self.stage else { return Ok(Progress::Aborted) };
+        let payload = &mut self.payload;
+        let Ok(taken) = framing.advance(&self.read, |range| payload.push(range)) else {
+            tracing::warn!(upstream = %self.upstream.name(), "the framing of a response is broken");
+            return Ok(Progress::Aborted);
+        };
+        self.passing = self.read.split_to(taken).freeze();
+        out.extend_from_slice(&self.passing);
+        Ok(if framing.is_done() { Progress::Relayed } else { Progress::Unfinished })
+    }
+
+    /// The head is whole: the decision about an `initialize`, and the tap.
+    fn begin(&mut self, head: &ResponseHead, closing: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = head.status;
+        self.copy_headers(head, &mut parts);
+        let Stage::Head { session, .. } = &mut self.stage else { return Ok(()) };
+        let session = match session.take() {
+            Some(session) => session,
+            None => self.upstream.opened(&self.call, &parts.headers)?,
+        };
+        let Stage::Head { account, .. } = std::mem::replace(&mut self.stage, Stage::Over) else { return Ok(()) };
+        let framing = Framing::new(head.length);
+        if closing || framing.may_close() {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.read.advance(head.bytes);
+        let tap = Tap::new(session, &parts, self.upstream.capture_bytes_max(), account);
+        self.stage = Stage::Body { framing, tap, keep_alive: head.keep_alive };
+        Ok(())
+    }
+
+    /// The few headers that something here looks at.
+    fn copy_headers(&self, head: &ResponseHead, to: &mut response::Parts) {
+        let mut copy = |name: http::HeaderName, span: &Option<head::Span>| {
+            let value = span.as_ref().and_then(|span| HeaderValue::from_bytes(&self.read[span.clone()]).ok());
+            if let Some(value) = value {
+                to.headers.insert(name, value);
+            }
+        };
+        copy(CONTENT_TYPE, &head.content_type);
+        copy(CONTENT_ENCODING, &head.content_encoding);
+        copy(http::HeaderName::from_static(SESSION_ID), &head.session_id);
+    }
+
+    fn nonsense(&self, what: &str) -> Refusal {
+        tracing::warn!(upstream = %self.upstream.name(), "a response was refused: {what}");
+        Refusal::UpstreamGone
+    }
+
+    /// The client has what was passed: the tap may read it.
+    pub(crate) fn hear(&mut self) {
+        let passed = std::mem::take(&mut self.passing);
+        let Stage::Body { tap, .. } = &mut self.stage else { return };
+        for range in self.payload.drain(..) {
+            tap.feed(&passed.slice(range));
+        }
+    }
+
+    /// The upstream has closed the connection.
+    pub(crate) fn closed(&self) -> Result<Progress, Refusal> {
+        match &self.stage {
+            Stage::Head { .. } => Err(Refusal::UpstreamGone),
+            Stage::Body { framing, .. } if framing.may_close() => Ok(Progress::RelayedUntilClose),
+            Stage::Body { .. } | Stage::Over => Ok(Progress::Aborted),
+        }
+    }
+
+    /// A response has begun: it may stay silent for as long as it likes.
+    pub(crate) const fn has_begun(&self) -> bool {
+        matches!(self.stage, Stage::Body { .. })
+    }
+
+    /// The answer in place of a response.
+    pub(crate) fn refuse(&mut self, refusal: &Refusal) -> Option<Response<Bytes>> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Head { account, .. } => Some(account.refused(refusal, &self.call)),
+            Stage::Body { .. } | Stage::Over => None,
+        }
+    }
+
+    /// Ends the account, and keeps the connection where it can be used again. What was read into comes back.
+    pub(crate) fn end(mut self, ending: Ending) -> BytesMut {
+        if let Stage::Body { framing, mut tap, keep_alive } = std::mem::replace(&mut self.stage, Stage::Over) {
+            tap.end(ending);
+            if keep_alive && framing.is_done() && self.read.is_empty() {
+                self.upstream.give_back(self.connection);
+            }
+        }
+        self.read
+    }
+
+    /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on.
+    pub(crate) fn abandon(self) {
+        if self.call.era == Era::Modern {
+            self.end(Ending::ClientLeft);
+            return;
+        }
+        let finish = self.upstream.finish().clone();
+        finish.spawn(self.finish());
+    }
+
+    async fn finish(mut self) {
+        let mut unheard = Vec::new();
+        loop {
+            let progress = self.advance(true, &mut unheard);
+            unheard.clear();
+            self.hear();
+            match progress {
+                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Relayed | Progress::RelayedUntilClose) => return drop(self.end(Ending::Relayed)),
+                Ok(Progress::Aborted) => return drop(self.end(Ending::Aborted)),
+                Err(refusal) => return drop(self.refuse(&refusal)),
+            }
+            self.read.reserve(READ_BYTES);
+            if matches!(self.connection.read_buf(&mut self.read).await, Ok(0) | Err(_)) {
+                match self.closed() {
+                    Ok(Progress::RelayedUntilClose) => drop(self.end(Ending::Relayed)),
+                    Ok(_) => drop(self.end(Ending::Aborted)),
+                    Err(refusal) => drop(self.refuse(&refusal)),
+                }
+                return;
+            }
+        }
+    }
+}
