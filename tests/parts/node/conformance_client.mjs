@@ -1,6 +1,7 @@
 // The client under the conformance suite's client scenarios: conformance_client.mjs URL, with the scenario's name and
 // context in the environment. It does what the scenario needs a client to do, with the official SDK; the suite's own
 // server on the other side does the judging.
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Client,
   ClientCredentialsProvider,
@@ -17,6 +18,7 @@ const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}');
 const modern = process.env.MCP_CONFORMANCE_PROTOCOL_VERSION === '2026-07-28';
 
 const AUTO = { versionNegotiation: { mode: 'auto' } };
+const OPEN_MS = 5_000;
 const METADATA = 'https://conformance-test.local/client-metadata.json';
 
 const client = (options = {}) =>
@@ -52,6 +54,21 @@ async function discoverLocally(to, init) {
   return Response.json({ jsonrpc: '2.0', id: message.id, result });
 }
 
+/// A fetch that tells when the GET stream is open, or refused: the suite's older servers put requests of their own on it,
+/// and lose them when it is not there yet.
+function listening() {
+  let settle;
+  const settled = new Promise((resolve) => { settle = resolve; });
+  const telling = async (to, init) => {
+    try {
+      return await fetch(to, init);
+    } finally {
+      if (init?.method === 'GET') settle();
+    }
+  };
+  return { fetch: telling, open: Promise.race([settled, sleep(OPEN_MS)]) };
+}
+
 const LOCAL = { fetch: discoverLocally };
 
 async function list() {
@@ -66,8 +83,10 @@ async function addNumbers() {
 }
 
 async function callOnly(name, options) {
-  await within(options, {}, async (session) => {
+  const { fetch: telling, open } = listening();
+  await within(options, { fetch: telling }, async (session) => {
     await session.listTools();
+    await open;
     await session.callTool({ name, arguments: {} });
   });
 }
@@ -75,8 +94,10 @@ async function callOnly(name, options) {
 async function acceptDefaults() {
   const accepting = client({ capabilities: { elicitation: { form: { applyDefaults: true } } } });
   accepting.setRequestHandler('elicitation/create', async () => ({ action: 'accept', content: {} }));
-  await accepting.connect(new StreamableHTTPClientTransport(url));
+  const { fetch: telling, open } = listening();
+  await accepting.connect(new StreamableHTTPClientTransport(url, { fetch: telling }));
   await accepting.listTools();
+  await open;
   await accepting.callTool({ name: 'test_client_elicitation_defaults', arguments: {} });
   await accepting.close();
 }
