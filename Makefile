@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test bench eval
+.PHONY: help run demo build check test conformance bench eval
 
 help: ## What there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ demo: build ## Drive it live with a population of agents for a minute or two, an
 	./target/release/undercurrent-demo live --undercurrent ./target/release/undercurrent
 
 build: ## Build everything, optimised
-	cargo build --workspace --release
+	cargo build --workspace --exclude undercurrent-conformance-server --release
 
 check: ## Format, lints and documentation: seconds when warm
 	cargo fmt --all --check
@@ -30,6 +30,11 @@ test: ## Install what the tests need, and pass them all
 	cargo build --workspace
 	cargo test --workspace
 	target/parts/python/bin/python -m unittest discover -s tests/eval
+
+conformance: ## The official MCP conformance suite, direct and through the gateway (a part of `make test`)
+	tests/parts/install.sh
+	cargo build --workspace
+	cargo test --workspace --test conformance -- --nocapture
 
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace

@@ -15,11 +15,13 @@ mod forward;
 mod guard;
 mod hop;
 mod metrics;
+mod oauth;
 mod proxies;
 mod relay;
 mod rescue;
 mod serve;
 mod shared;
+mod splice;
 mod sse;
 mod stdio;
 mod strict;
@@ -32,7 +34,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -45,6 +47,7 @@ use self::call::{Body, Call, Client, whole};
 use self::envelope::RequestIds;
 use self::forward::HttpUpstream;
 use self::guard::Guard;
+use self::oauth::Origin;
 use self::relay::Finish;
 use self::rescue::Refusal;
 use self::shared::Shared;
@@ -124,12 +127,17 @@ impl Gateway {
         if let Err(foreign) = self.guard.check(request.headers(), reached) {
             return self.refuse("none", &Refusal::Foreign(foreign));
         }
+        let trusted = &self.shared.config.trusted_proxies;
+        let origin = Origin::of(request.headers(), || proxies::is_trusted(client.peer, trusted));
+        if let Some(name) = oauth::asked_for(request.uri().path()) {
+            return self.metadata(name, request.method(), origin.as_ref()).await;
+        }
         let (name, upstream) = match self.route(request.uri().path()) {
             Ok(route) => route,
             Err(refusal) => return self.refuse("none", &refusal),
         };
         let (head, body) = request.into_parts();
-        if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, &self.shared.config.trusted_proxies) {
+        if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, trusted) {
             client.principal = forwarded.to_string().into();
         }
         let body = match self.read(body).await {
@@ -138,8 +146,29 @@ impl Gateway {
         };
         let call = Call::read(head, body, client);
         match upstream {
-            Upstream::Http(upstream) => Arc::clone(upstream).answer(call).await,
+            Upstream::Http(upstream) => {
+                let mut response = Arc::clone(upstream).answer(call).await;
+                upstream.resource().readdress(response.status(), response.headers_mut(), origin.as_ref());
+                response
+            }
             Upstream::Stdio(upstream) => upstream.answer(call).await,
+        }
+    }
+
+    /// The protected-resource metadata of an HTTP upstream, for clients that sign in.
+    async fn metadata(&self, name: &str, method: &Method, origin: Option<&Origin>) -> Response<Body> {
+        let Some((Upstream::Http(upstream), origin)) = self.upstreams.get(name).zip(origin) else {
+            return self.refuse("none", &Refusal::UnknownPath);
+        };
+        if method != Method::GET {
+            return self.refuse(name, &Refusal::MethodNotAllowed { allow: "GET" });
+        }
+        match upstream.resource().metadata(origin).await {
+            Ok(metadata) => {
+                self.shared.metrics.requests.with_label_values(&[name, "relayed"]).inc();
+                whole(metadata)
+            }
+            Err(refusal) => self.refuse(name, &refusal),
         }
     }
 

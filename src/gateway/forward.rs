@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::call::{Body, Call, Era, session_id};
 use super::hop::{Hop, HopError, Right};
+use super::oauth::Resource;
 use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
@@ -32,6 +33,7 @@ pub(crate) struct HttpUpstream {
     hop: Hop,
     /// How the strict relay reaches it, where it can.
     plain: Option<Plain>,
+    resource: Resource,
     shared: Arc<Shared>,
 }
 
@@ -43,7 +45,13 @@ impl HttpUpstream {
         let hop = if tls { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
         let host = host_of(&uri);
         let plain = Plain::new(&uri, &host, timeouts);
-        Ok(Self { name, host, uri, hop, plain, shared })
+        let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
+        Ok(Self { name, host, uri, hop, plain, resource, shared })
+    }
+
+    /// The upstream as its clients sign in to it.
+    pub(super) const fn resource(&self) -> &Resource {
+        &self.resource
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
@@ -177,7 +185,7 @@ fn with_query(uri: &Uri, query: Option<&str>) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-fn host_of(uri: &Uri) -> HeaderValue {
+pub(super) fn host_of(uri: &Uri) -> HeaderValue {
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = if uri.port_u16() == Some(default_port) { uri.host().unwrap_or_default() } else { authority };

@@ -8,11 +8,15 @@ use crate::config::Cidr;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// Whether what `peer` says about its clients is believed.
+pub(super) fn is_trusted(peer: IpAddr, trusted: &[Cidr]) -> bool {
+    trusted.iter().any(|range| range.contains(peer))
+}
+
 /// The client that trusted proxies name: the last address of `X-Forwarded-For` that is not a trusted proxy itself.
 /// `None` where the peer is not trusted, or names nobody: then the peer is the client.
 pub(super) fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> Option<IpAddr> {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
-    if !is_trusted(peer) {
+    if !is_trusted(peer, trusted) {
         return None;
     }
     let mut named = None;
@@ -21,7 +25,7 @@ pub(super) fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> 
         for text in header.to_str().ok()?.rsplit(',') {
             let address = text.trim().parse::<IpAddr>().ok()?.to_canonical();
             named = Some(address);
-            if !is_trusted(address) {
+            if !is_trusted(address, trusted) {
                 return named;
             }
         }

@@ -6,34 +6,43 @@
 //! dropped and counted.
 
 mod headers;
+mod journal;
+mod messages;
+mod params;
 mod replies;
 mod session;
 mod shared;
-mod splice;
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{Method, Response, StatusCode};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use self::journal::EventId;
+use self::messages::Messages;
 use self::replies::{Accept, Answer};
-use self::session::{Messages, Session, SessionLimits};
+use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
 use super::call::{Body, Call, Era, protocol_version};
+use super::envelope::object;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
-use crate::edge::EdgeSession;
 use crate::upstream::StdioCommand;
 use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
 
 /// Revisions that have sessions.
 const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The first revision in which a stream may open with an event without data.
+const FIRST_WITH_OPENINGS: &str = "2025-11-25";
 
 /// One stdio upstream.
 #[derive(Debug)]
@@ -64,17 +73,15 @@ impl StdioUpstream {
 
     pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
         let account = Account::open(&self.shared, &self.name, &call);
-        let answered = match call.era {
+        let era = era(&call);
+        let answered = match era {
             Era::Legacy => self.legacy(&call, &account).await,
             Era::Modern => self.modern(&call, &account).await.map(|answer| (answer, None)),
         };
-        let status_of = match call.era {
-            Era::Legacy => |_: &str| StatusCode::OK,
-            Era::Modern if call.meta_version().is_none() => incomplete_status,
-            Era::Modern => modern_status,
-        };
         match answered {
-            Ok((answer, session_id)) => answer.respond(account, session_id.as_deref(), status_of),
+            Ok((answer, session_id)) => {
+                answer.respond(account, session_id.as_deref(), |error_type| status(era, &call.body, error_type))
+            }
             Err(refusal) => account.refuse(&refusal, &call),
         }
     }
@@ -105,7 +112,7 @@ impl StdioUpstream {
         let session = session.ok_or(Refusal::UnknownSession)?;
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
-            Method::GET => session.listen().ok_or(Refusal::StreamTaken)?,
+            Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
             Method::DELETE => {
                 self.sessions().remove(id);
                 session.stop();
@@ -125,7 +132,7 @@ impl StdioUpstream {
         let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
         let messages = Messages::read(&call.body)?;
         let permit = account.decide(&edge, &call.body).await?;
-        let session = self.start(&id, edge)?;
+        let session = self.start(&id, Opened { edge, knows_openings: knows_openings(&call.body) })?;
         let patience = self.shared.config.timeouts.response;
         let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
         let refused = match &answer {
@@ -141,7 +148,7 @@ impl StdioUpstream {
         answer.map(|answer| (answer, Some(id)))
     }
 
-    fn start(&self, id: &str, edge: Arc<EdgeSession>) -> Result<Arc<Session>, Refusal> {
+    fn start(&self, id: &str, opened: Opened) -> Result<Arc<Session>, Refusal> {
         // Held until the session is in the map, so that two cannot take the last place.
         let mut sessions = self.sessions();
         if sessions.len() >= self.shared.config.limits.sessions_max {
@@ -151,7 +158,7 @@ impl StdioUpstream {
         let (all, own_id) = (Arc::clone(&self.sessions), id.to_owned());
         let ended = move || drop(lock(&all).remove(&own_id));
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = Session::start(link, edge, self.session_limits(), counted, self.unread(), ended);
+        let session = Session::start(link, opened, self.session_limits(), counted, self.unread(), ended);
         sessions.insert(id.to_owned(), Arc::clone(&session));
         Ok(session)
     }
@@ -171,13 +178,13 @@ impl StdioUpstream {
             return Err(Refusal::InvalidMessage("batches are not part of this revision"));
         };
         if ties.method.is_some() && ties.id.is_some() {
-            headers::check(call)?;
+            self.check(call).await?;
         }
         let edge = self.shared.edge.session(&call.session(&self.name));
         let permit = account.decide(&edge, &call.body).await?;
         match (&ties.method, ties.id) {
             (Some(_), Some(_)) => {
-                let request = Incoming { text, ties, edge, accept: Accept::of(&call.head.headers) };
+                let request = Incoming { text, ties, edge: Some(edge), accept: Accept::of(&call.head.headers) };
                 self.shared_child()?.request(permit, request, self.shared.config.timeouts.response).await
             }
             // Whoever wants to cancel closes the stream; a request id alone does not say whose request it is.
@@ -188,6 +195,16 @@ impl StdioUpstream {
             }
             (None, _) => Err(Refusal::InvalidMessage("responses of clients are not part of this revision")),
         }
+    }
+
+    /// Whether the headers of a request say what its body says.
+    async fn check(&self, call: &Call) -> Result<(), Refusal> {
+        let Some(tool_call) = headers::check(call)? else { return Ok(()) };
+        // A request that does not say its revision is not answered anyway.
+        let Some(version) = call.meta_version() else { return Ok(()) };
+        let patience = self.shared.config.timeouts.response;
+        let params = self.shared_child()?.params(&tool_call.tool, version, patience).await?;
+        params::check(&params, &call.head.headers, &tool_call.arguments)
     }
 
     /// The child that is running, else a new one.
@@ -237,16 +254,41 @@ fn new_id() -> Result<String, getrandom::Error> {
     Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }
 
-/// The era without sessions ties some JSON-RPC errors to statuses.
-fn modern_status(error_type: &str) -> StatusCode {
-    match error_type {
-        "-32601" => StatusCode::NOT_FOUND,
-        "-32020" | "-32021" | "-32022" => StatusCode::BAD_REQUEST,
-        _ => StatusCode::OK,
+/// Whether the client that sent this `initialize` knows streams that open with an event without data.
+fn knows_openings(initialize: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Initialize<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
     }
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "protocolVersion")]
+        version: Cow<'a, str>,
+    }
+    object::<Initialize<'_>>(initialize).is_some_and(|initialize| *initialize.params.version >= *FIRST_WITH_OPENINGS)
 }
 
-/// The same for a request whose `_meta` lacks what it must have.
-fn incomplete_status(error_type: &str) -> StatusCode {
-    if error_type == "-32602" { StatusCode::BAD_REQUEST } else { modern_status(error_type) }
+/// The event after which a client that lost its stream wants it again.
+fn last_event(call: &Call) -> Option<EventId> {
+    call.head.headers.get("last-event-id")?.to_str().ok()?.parse().ok()
+}
+
+/// A revision that nobody here knows, in the form of the era without sessions, is the child's to refuse: it knows which
+/// ones it supports.
+fn era(call: &Call) -> Era {
+    let known = |version| LEGACY_VERSIONS.contains(&version);
+    let unknown = protocol_version(&call.head.headers).is_some_and(|version| !known(version));
+    if unknown && call.session_id().is_none() && call.meta_version().is_some() { Era::Modern } else { call.era }
+}
+
+/// The era without sessions ties some JSON-RPC errors to statuses.
+fn status(era: Era, request: &[u8], error_type: &str) -> StatusCode {
+    match (era, error_type) {
+        (Era::Modern, "-32601") => StatusCode::NOT_FOUND,
+        (Era::Modern, "-32020" | "-32021" | "-32022") => StatusCode::BAD_REQUEST,
+        // Other params may be as invalid as they like; a `_meta` that lacks what it must have is a bad request.
+        (Era::Modern, "-32602") if !headers::meta_is_complete(request) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the real-parts tests talk to into target/parts: Node 22 with the MCP clients and servers of npm, a
-# Python environment with the MCP package and the Parquet readers, and Prometheus. Everything is pinned beside this
-# script, or by the Debian release. Run it as often as you like: nothing is done when nothing changed.
+# Installs what the real-parts and conformance tests talk to into target/parts: Node 22 with the MCP clients and servers
+# and the conformance suite of npm, a Python environment with the MCP package and the Parquet readers, and Prometheus.
+# Everything is pinned beside this script, or by the Debian release. Run it as often as you like: nothing is done when
+# nothing changed.
 # Missing system packages are installed with apt-get when root; otherwise it stops and names the command.
 set -euo pipefail
 
@@ -52,7 +53,7 @@ install_node() {
   mkdir -p "$to"
   have npm || system nodejs npm
   cp "$from/package.json" "$from/package-lock.json" "$to/"
-  say "npm ci (Node 22, MCP clients and servers)"
+  say "npm ci (Node 22, MCP clients and servers, the conformance suite)"
   (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
   local node="$to/node_modules/.bin/node"
   if [ ! -x "$node" ]; then

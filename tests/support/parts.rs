@@ -117,7 +117,7 @@ impl HttpServer {
     }
 
     #[track_caller]
-    fn listening(name: &str, address: SocketAddr, mut command: Command) -> Self {
+    pub(crate) fn listening(name: &str, address: SocketAddr, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = Process::start(name, command);
         wait_for_listener(name, address);

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::journal::EventId;
 use crate::gateway::call::{Body, SESSION_ID};
 use crate::gateway::envelope;
 use crate::gateway::rescue::Refusal;
@@ -26,13 +29,28 @@ use crate::gateway::shared::{Account, Ending};
 /// How often a silent stream says that it lives: proxies in between cut streams that seem dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// When a client may come back that lost its stream.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long an answer is waited for before its response becomes a stream, which can be had again.
+const STREAM_AFTER: Duration = Duration::from_millis(500);
+
 /// One message on its way to one client.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) kind: Kind,
+    pub(super) text: Bytes,
+    /// Where it stands, in a session whose streams can be had again.
+    pub(super) event: Option<EventId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing but an id, so that a client can come back before the first message.
+    Opening,
     /// A request or notification of the server.
-    Message(Bytes),
+    Message,
     /// The answer to one of the client's requests.
-    Answer(Bytes),
+    Answer,
 }
 
 /// What a client can read.
@@ -57,6 +75,10 @@ pub(super) enum Expected {
 pub(super) struct Replies {
     pub(super) receiver: mpsc::Receiver<Reply>,
     pub(super) expected: Expected,
+    /// The stream's first event, for clients that know what an empty one is.
+    pub(super) opening: Option<EventId>,
+    /// Set once the response is a stream of events with ids: its client can come back for what it misses.
+    pub(super) resumable: Arc<AtomicBool>,
     /// What to do if the client leaves before the last answer.
     pub(super) on_leave: OnLeave,
 }
@@ -72,6 +94,20 @@ pub(super) enum Answer {
     Status(StatusCode),
     Json(Bytes),
     Events(Vec<Reply>, Replies),
+}
+
+impl Reply {
+    pub(super) const fn message(text: Bytes) -> Self {
+        Self { kind: Kind::Message, text, event: None }
+    }
+
+    pub(super) const fn answer(text: Bytes) -> Self {
+        Self { kind: Kind::Answer, text, event: None }
+    }
+
+    pub(super) fn at(self, event: EventId) -> Self {
+        Self { event: Some(event), ..self }
+    }
 }
 
 impl Accept {
@@ -104,33 +140,47 @@ impl fmt::Debug for OnLeave {
 }
 
 impl Replies {
+    pub(super) fn new(receiver: mpsc::Receiver<Reply>, expected: Expected) -> Self {
+        Self { receiver, expected, opening: None, resumable: Arc::default(), on_leave: OnLeave::default() }
+    }
+
     /// Waits until it is clear which kind of response this will be.
     pub(super) async fn first(mut self, accept: Accept, patience: Duration) -> Result<Answer, Refusal> {
         let mut answers = Vec::new();
-        if !accept.json {
-            return Ok(Answer::Events(answers, self));
-        }
         let expected = match self.expected {
+            _ if !accept.json => return Ok(self.stream(answers)),
             Expected::One => 1,
             Expected::Batch(answers) => answers,
-            Expected::Unbounded => return Ok(Answer::Events(answers, self)),
+            Expected::Unbounded => return Ok(self.stream(answers)),
         };
+        let may_open = accept.events && self.opening.is_some() && STREAM_AFTER < patience;
+        let wait = if may_open { STREAM_AFTER } else { patience };
         while answers.len() < expected {
-            let reply = tokio::time::timeout(patience, self.receiver.recv()).await;
-            match reply.map_err(|_| Refusal::UpstreamTimeout)?.ok_or(Refusal::UpstreamGone)? {
-                Reply::Answer(answer) => answers.push(Reply::Answer(answer)),
-                message @ Reply::Message(_) => {
-                    answers.push(message);
-                    return Ok(Answer::Events(answers, self));
+            match tokio::time::timeout(wait, self.receiver.recv()).await {
+                Ok(Some(reply)) => {
+                    let alone = reply.kind == Kind::Answer;
+                    answers.push(reply);
+                    if !alone {
+                        return Ok(self.stream(answers));
+                    }
                 }
+                Ok(None) => return Err(Refusal::UpstreamGone),
+                Err(_) if may_open => return Ok(self.stream(answers)),
+                Err(_) => return Err(Refusal::UpstreamTimeout),
             }
         }
         self.on_leave.0 = None;
-        let texts = answers.into_iter().map(|(Reply::Answer(text) | Reply::Message(text))| text);
+        let texts = answers.into_iter().map(|answer| answer.text);
         Ok(Answer::Json(match self.expected {
             Expected::Batch(_) => array(texts),
             Expected::One | Expected::Unbounded => texts.last().unwrap_or_default(),
         }))
+    }
+
+    fn stream(self, replies: Vec<Reply>) -> Answer {
+        self.resumable.store(true, Ordering::Relaxed);
+        let opening = self.opening.map(|id| Reply { kind: Kind::Opening, text: Bytes::new(), event: Some(id) });
+        Answer::Events(opening.into_iter().chain(replies).collect(), self)
     }
 }
 
@@ -140,7 +190,7 @@ impl Answer {
         self,
         mut account: Account,
         session_id: Option<&str>,
-        status_of: fn(&str) -> StatusCode,
+        status_of: impl Fn(&str) -> StatusCode,
     ) -> Response<Body> {
         let mut response = match self {
             Self::Status(status) => {
@@ -226,23 +276,32 @@ impl Events {
 
     fn event(&mut self, reply: Reply) -> Bytes {
         self.keep_alive.reset();
-        let text = match reply {
-            Reply::Message(text) => text,
-            Reply::Answer(text) => {
-                self.error = envelope::error_type(&text).or(self.error);
-                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
-                if self.remaining == Some(0) {
-                    self.end();
-                }
-                text
-            }
-        };
-        let mut event = BytesMut::with_capacity(text.len() + 32);
-        event.extend_from_slice(b"event: message\ndata: ");
+        let Reply { kind, text, event: id } = reply;
+        let mut event = BytesMut::with_capacity(text.len() + 48);
+        if let Some(id) = id {
+            event.extend_from_slice(format!("id: {id}\n").as_bytes());
+        }
+        match kind {
+            Kind::Opening => event.extend_from_slice(format!("retry: {}\n", RETRY.as_millis()).as_bytes()),
+            Kind::Message => {}
+            Kind::Answer => self.answered(&text),
+        }
+        if kind != Kind::Opening {
+            event.extend_from_slice(b"event: message\n");
+        }
+        event.extend_from_slice(b"data: ");
         // A CR between tokens would end the event's line.
         event.extend(text.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }));
         event.extend_from_slice(b"\n\n");
         event.freeze()
+    }
+
+    fn answered(&mut self, text: &[u8]) {
+        self.error = envelope::error_type(text).or(self.error);
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
+        if self.remaining == Some(0) {
+            self.end();
+        }
     }
 }
 
@@ -255,6 +314,7 @@ impl HttpBody for Events {
             return Poll::Ready(Some(Ok(Frame::data(self.event(reply)))));
         }
         if self.remaining == Some(0) {
+            self.end();
             return Poll::Ready(None);
         }
         match self.replies.receiver.poll_recv(cx) {
@@ -284,11 +344,11 @@ mod tests {
         let (sender, receiver) = mpsc::channel(8);
         for reply in replies {
             let text = Bytes::from_static(reply.as_bytes());
-            let reply = if reply.contains("method") { Reply::Message(text) } else { Reply::Answer(text) };
+            let reply = if reply.contains("method") { Reply::message(text) } else { Reply::answer(text) };
             sender.send(reply).await.unwrap();
         }
         drop(sender);
-        Replies { receiver, expected, on_leave: OnLeave::default() }.first(accept, Duration::from_secs(1)).await
+        Replies::new(receiver, expected).first(accept, Duration::from_secs(1)).await
     }
 
     #[tokio::test]

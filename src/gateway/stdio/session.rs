@@ -5,21 +5,23 @@
 //! remapped ids (`shared`). Invariant: ids pass unchanged; a client that has left cancels nothing.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
-use super::splice::Ties;
+use super::journal::{EventId, Journal, LISTENER};
+use super::messages::{IdKey, Messages};
+use super::replies::{Accept, Answer, Expected, Kind, Replies, Reply};
 use crate::edge::{EdgeSession, Permit};
-use crate::gateway::envelope::{Envelope, RequestIds};
+use crate::gateway::envelope::RequestIds;
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
+use crate::gateway::splice::Ties;
 use crate::gateway::tap::hear;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
@@ -28,11 +30,20 @@ const STREAM_QUEUE: usize = 16;
 /// Messages that wait for a GET stream; the oldest go first.
 const BACKLOG: usize = 256;
 
+/// Whose session it is.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) edge: Arc<EdgeSession>,
+    /// The client knows that a stream may open with an event that holds nothing but an id.
+    pub(super) knows_openings: bool,
+}
+
 /// A session, as its requests see it.
 #[derive(Debug)]
 pub(super) struct Session {
     sender: LinkSender,
     pub(super) edge: Arc<EdgeSession>,
+    knows_openings: bool,
     state: Mutex<State>,
     limits: SessionLimits,
     stop: CancellationToken,
@@ -50,7 +61,9 @@ struct State {
     /// In the order in which they came.
     open: Vec<Open>,
     listener: Option<mpsc::Sender<Reply>>,
-    backlog: VecDeque<Bytes>,
+    /// What waits for a listener.
+    backlog: VecDeque<Reply>,
+    journal: Journal,
     used: Instant,
     ended: bool,
 }
@@ -63,75 +76,43 @@ struct Open {
     token: Option<IdKey>,
     /// Its client reads events, so messages that belong to it may be sent along.
     events: bool,
+    stream: u64,
+    /// Its client may have left, and can come back for what it misses.
+    resumable: Arc<AtomicBool>,
     replies: mpsc::Sender<Reply>,
 }
 
-/// A JSON-RPC id, equal for all ways to write it: a child may answer `"A"` to `"\u0041"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct IdKey(String);
-
-/// The messages of one body.
-#[derive(Debug)]
-pub(super) struct Messages<'a> {
-    all: Vec<(&'a [u8], Ties<'a>)>,
-    batch: bool,
-}
-
-impl IdKey {
-    fn of(id: &RawValue) -> Self {
-        let text = id.get();
-        if let Ok(string) = serde_json::from_str::<String>(text) {
-            return Self(format!("\"{string}"));
-        }
-        match text.parse::<f64>() {
-            // Beyond 2^53 a float cannot tell neighbours apart; such ids are compared as they are written.
-            Ok(number) if number.abs() < 9e15 => Self(number.to_string()),
-            _ => Self(text.to_owned()),
-        }
-    }
-}
-
-impl<'a> Messages<'a> {
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, Refusal> {
-        let texts: Vec<&[u8]> = match Envelope::read(body) {
-            Envelope::One(_) => vec![body],
-            Envelope::Batch(batch) if batch.is_empty() => return Err(Refusal::InvalidMessage("the batch is empty")),
-            Envelope::Batch(batch) => batch.into_iter().map(|one| one.get().as_bytes()).collect(),
-            Envelope::Unreadable if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                return Err(Refusal::InvalidMessage("request body is not a JSON-RPC message"));
-            }
-            Envelope::Unreadable => return Err(Refusal::Parse),
-        };
-        let read = |text| Ties::read(text).map(|ties| (text, ties));
-        let all: Option<Vec<_>> = texts.iter().copied().map(read).collect();
-        let all = all.ok_or(Refusal::InvalidMessage("request body is not a JSON-RPC message"))?;
-        Ok(Self { all, batch: body.trim_ascii_start().first() == Some(&b'[') })
-    }
-
-    /// The message, unless it is a batch.
-    pub(super) fn one(&self) -> Option<&(&'a [u8], Ties<'a>)> {
-        self.all.first().filter(|_| !self.batch)
-    }
-
-    fn requests(&self) -> impl Iterator<Item = (&'a RawValue, &Ties<'a>)> {
-        self.all.iter().filter_map(|(_, ties)| Some((ties.id.filter(|_| ties.method.is_some())?, ties)))
-    }
+/// Who gets a message, and on which stream.
+#[derive(Clone, Debug)]
+struct Audience {
+    replies: mpsc::Sender<Reply>,
+    stream: u64,
+    /// What the client misses now, it can have again.
+    resumable: bool,
 }
 
 impl Session {
     /// A session with its child; `unread` is told of messages that reach nobody, `ended` when all is over.
     pub(super) fn start(
         (sender, receiver): (LinkSender, LinkReceiver),
-        edge: Arc<EdgeSession>,
+        opened: Opened,
         limits: SessionLimits,
         counted: Counted,
         unread: impl Fn(&'static str) + Send + Sync + 'static,
         ended: impl FnOnce() + Send + 'static,
     ) -> Arc<Self> {
-        let state =
-            State { open: Vec::new(), listener: None, backlog: VecDeque::new(), used: Instant::now(), ended: false };
+        let state = State {
+            open: Vec::new(),
+            listener: None,
+            backlog: VecDeque::new(),
+            journal: Journal::default(),
+            used: Instant::now(),
+            ended: false,
+        };
         let stop = CancellationToken::new();
-        let session = Arc::new(Self { sender, edge, state: Mutex::new(state), limits, stop, _counted: counted });
+        let Opened { edge, knows_openings } = opened;
+        let state = Mutex::new(state);
+        let session = Arc::new(Self { sender, edge, knows_openings, state, limits, stop, _counted: counted });
         let pumped = Arc::clone(&session);
         tokio::spawn(async move {
             pumped.pump(receiver, &unread).await;
@@ -167,16 +148,23 @@ impl Session {
         answer
     }
 
-    /// The stream of what belongs to no request; `None` if somebody listens already.
-    pub(super) fn listen(&self) -> Option<Answer> {
+    /// The stream of what belongs to no request, or the one that `last` was an event of; `None` if somebody listens
+    /// already.
+    pub(super) fn listen(&self, last: Option<EventId>) -> Option<Answer> {
         let mut state = self.state();
-        if state.ended || state.listener.as_ref().is_some_and(|listener| !listener.is_closed()) {
+        state.used = Instant::now();
+        if let Some(last) = last.filter(|last| last.stream != LISTENER) {
+            return Some(state.resume(last));
+        }
+        let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
+        // Who names an event of the stream is who listened to it.
+        if state.ended || listened && last.is_none() {
             return None;
         }
         let (listener, receiver) = mpsc::channel(STREAM_QUEUE);
         state.listener = Some(listener);
-        let waiting = state.backlog.drain(..).map(Reply::Message).collect();
-        Some(Answer::Events(waiting, Replies { receiver, expected: Expected::Unbounded, on_leave: OnLeave::default() }))
+        let waiting = state.waiting(last);
+        Some(Answer::Events(waiting, Replies::new(receiver, Expected::Unbounded)))
     }
 
     fn register(&self, messages: &Messages<'_>, accept: Accept) -> Result<Option<Replies>, Refusal> {
@@ -187,13 +175,15 @@ impl Session {
         state.used = Instant::now();
         let mut new: Vec<Open> = Vec::new();
         let (replies, receiver) = mpsc::channel(STREAM_QUEUE);
+        let (stream, resumable) = (state.journal.stream(), Arc::<AtomicBool>::default());
         for (id, ties) in messages.requests() {
             let key = IdKey::of(id);
             if state.open.iter().chain(&new).any(|open| open.key == key) {
                 return Err(Refusal::InvalidMessage("a request with this id is still open"));
             }
-            let (token, replies) = (ties.token.map(IdKey::of), replies.clone());
-            new.push(Open { key, id: id.get().to_owned(), token, events: accept.events, replies });
+            let (token, replies, resumable) = (ties.token.map(IdKey::of), replies.clone(), Arc::clone(&resumable));
+            let (id, events) = (id.get().to_owned(), accept.events);
+            new.push(Open { key, id, token, events, stream, resumable, replies });
         }
         if state.open.len() + new.len() > self.limits.open_requests_max {
             return Err(Refusal::TooManyRequests);
@@ -204,7 +194,8 @@ impl Session {
             (_, false) => Expected::One,
         };
         state.open.append(&mut new);
-        Ok(Some(Replies { receiver, expected, on_leave: OnLeave::default() }))
+        let opening = self.knows_openings.then(|| state.journal.opening(stream));
+        Ok(Some(Replies { opening, resumable, ..Replies::new(receiver, expected) }))
     }
 
     /// Tells the child that nobody waits any longer.
@@ -247,51 +238,44 @@ impl Session {
             hear(&self.edge, &line);
             return;
         };
-        let (to, reply) = match (&ties.method, ties.id) {
-            (None, Some(id)) => (self.answered(&IdKey::of(id)), Reply::Answer(line.clone())),
-            (None, None) => (None, Reply::Answer(line.clone())),
-            (Some(method), _) => (self.audience(method, &ties), Reply::Message(line.clone())),
-        };
+        let (to, reply) = self.route(&ties, &line);
+        let resumable = to.as_ref().is_some_and(|to| to.resumable);
         let missed = match to {
             // A stop must not wait for a client that does not read.
             Some(to) => tokio::select! {
-                sent = to.send(reply) => sent.err().map(|unsent| unsent.0),
+                sent = to.replies.send(reply) => sent.err().map(|unsent| unsent.0),
                 () = self.stop.cancelled() => None,
             },
             None => Some(reply),
         };
-        match missed {
-            Some(Reply::Message(line)) => {
-                let mut state = self.state();
-                if state.backlog.len() == BACKLOG {
-                    state.backlog.pop_front();
-                    unread("undelivered");
-                }
-                state.backlog.push_back(line);
+        // An answer whose client has left, or never asked, is heard by the edge all the same.
+        if let Some(reply) = missed.filter(|reply| reply.kind == Kind::Message && !resumable) {
+            let mut state = self.state();
+            if state.backlog.len() == BACKLOG {
+                state.backlog.pop_front();
+                unread("undelivered");
             }
-            // Its client has left, or never asked; the edge hears it all the same.
-            Some(Reply::Answer(_)) | None => {}
+            state.backlog.push_back(reply);
         }
         hear(&self.edge, &line);
     }
 
-    fn answered(&self, key: &IdKey) -> Option<mpsc::Sender<Reply>> {
+    /// Whom a line is for, and the line as it is kept for them: in one step, so that who comes back in between finds
+    /// the request open or its answer kept.
+    fn route(&self, ties: &Ties<'_>, line: &Bytes) -> (Option<Audience>, Reply) {
         let mut state = self.state();
-        state.used = Instant::now();
-        let at = state.open.iter().position(|open| open.key == *key)?;
-        Some(state.open.remove(at).replies)
-    }
-
-    fn audience(&self, method: &str, ties: &Ties<'_>) -> Option<mpsc::Sender<Reply>> {
-        let state = self.state();
-        let listener = state.listener.as_ref().filter(|listener| !listener.is_closed());
-        if let Some(listener) = listener.filter(|_| belongs_to_no_request(method)) {
-            return Some(listener.clone());
+        let (to, reply) = match (&ties.method, ties.id) {
+            (None, Some(id)) => (state.answered(&IdKey::of(id)), Reply::answer(line.clone())),
+            (None, None) => (None, Reply::answer(line.clone())),
+            (Some(method), _) => (state.audience(method, ties), Reply::message(line.clone())),
+        };
+        match to {
+            Some(to) => {
+                let reply = state.journal.keep(to.stream, reply);
+                (Some(to), reply)
+            }
+            None => (None, reply),
         }
-        let token = ties.token.map(IdKey::of);
-        let mut present = state.open.iter().rev().filter(|open| open.events && !open.replies.is_closed());
-        let by_token = present.clone().find(|open| token.is_some() && open.token == token);
-        by_token.or_else(|| present.next()).map(|open| &open.replies).or(listener).cloned()
     }
 
     fn end_if_idle(&self) -> bool {
@@ -314,7 +298,7 @@ impl Session {
         for open in state.open.drain(..) {
             let error = Refusal::UpstreamGone.message(&RequestIds::One(open.id));
             // A full queue has a reader that finds its end missing, which says the same.
-            let _ = open.replies.try_send(Reply::Answer(error.into()));
+            let _ = open.replies.try_send(Reply::answer(error.into()));
         }
         drop(state);
         self.edge.end();
@@ -322,6 +306,68 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answered(&mut self, key: &IdKey) -> Option<Audience> {
+        self.used = Instant::now();
+        let at = self.open.iter().position(|open| open.key == *key)?;
+        Some(self.open.remove(at).audience())
+    }
+
+    /// Whoever is there comes before who may come back.
+    fn audience(&self, method: &str, ties: &Ties<'_>) -> Option<Audience> {
+        let listener = self.listener.as_ref().filter(|listener| !listener.is_closed());
+        let listener =
+            listener.map(|listener| Audience { replies: listener.clone(), stream: LISTENER, resumable: false });
+        if listener.is_some() && belongs_to_no_request(method) {
+            return listener;
+        }
+        let token = ties.token.map(IdKey::of);
+        let mut readers = self.open.iter().rev().filter(|open| open.events && (open.is_there() || open.is_resumable()));
+        let by_token = readers.clone().find(|open| token.is_some() && open.token == token);
+        let there = by_token.or_else(|| readers.clone().find(|open| open.is_there()));
+        there.map(Open::audience).or(listener).or_else(|| readers.next().map(Open::audience))
+    }
+
+    /// What a listener gets first: what its stream has carried since an event, and what nobody was there for.
+    fn waiting(&mut self, last: Option<EventId>) -> Vec<Reply> {
+        let mut waiting = last.map_or_else(Vec::new, |last| self.journal.after(last));
+        for reply in std::mem::take(&mut self.backlog) {
+            let sent_before = reply.event.is_some_and(|id| id.stream == LISTENER);
+            let reply = if sent_before { reply } else { self.journal.keep(LISTENER, reply) };
+            if !waiting.contains(&reply) {
+                waiting.push(reply);
+            }
+        }
+        waiting
+    }
+
+    /// What a stream has carried since an event, and what is still to come on it.
+    fn resume(&mut self, last: EventId) -> Answer {
+        let missed = self.journal.after(last);
+        let (replies, receiver) = mpsc::channel(STREAM_QUEUE);
+        let mut answers = missed.iter().filter(|reply| reply.kind == Kind::Answer).count();
+        for open in self.open.iter_mut().filter(|open| open.stream == last.stream) {
+            open.replies = replies.clone();
+            answers += 1;
+        }
+        Answer::Events(missed, Replies::new(receiver, Expected::Batch(answers)))
+    }
+}
+
+impl Open {
+    fn is_there(&self) -> bool {
+        !self.replies.is_closed()
+    }
+
+    fn is_resumable(&self) -> bool {
+        self.resumable.load(Ordering::Relaxed)
+    }
+
+    fn audience(&self) -> Audience {
+        Audience { replies: self.replies.clone(), stream: self.stream, resumable: self.is_resumable() }
     }
 }
 
@@ -335,18 +381,4 @@ pub(super) fn cancellation(id: &str, reason: &str) -> String {
 /// Notifications about the server itself; all others belong to what the client is doing.
 fn belongs_to_no_request(method: &str) -> bool {
     method.ends_with("/list_changed") || method == "notifications/resources/updated"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_equal_however_they_are_written() {
-        let key = |id: &str| IdKey::of(serde_json::from_str::<&RawValue>(id).unwrap());
-        assert_eq!(key("1"), key("1.0"));
-        assert_eq!(key(r#""A""#), key(r#""\u0041""#));
-        assert_ne!(key("1"), key(r#""1""#));
-        assert_ne!(key("9007199254740993"), key("9007199254740992"));
-    }
 }

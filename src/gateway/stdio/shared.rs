@@ -15,12 +15,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::params::{Param, Tools};
 use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
 use super::session::{SessionLimits, cancellation};
-use super::splice::{Ties, splice};
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::rescue::Refusal;
+use crate::gateway::splice::{Ties, splice};
 use crate::gateway::tap::hear;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
@@ -34,6 +35,9 @@ pub(super) struct SharedChild {
     state: Mutex<State>,
     limits: SessionLimits,
     stop: CancellationToken,
+    tools: Tools,
+    /// Held while the child is asked for its tools: all who want to know wait for one answer.
+    asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,9 @@ struct Open {
     token: Option<String>,
     /// Messages besides the answer can be sent along.
     events: bool,
-    edge: Arc<EdgeSession>,
+    lists_tools: bool,
+    /// `None`: it is the gateway that asks.
+    edge: Option<Arc<EdgeSession>>,
     replies: mpsc::Sender<Reply>,
 }
 
@@ -60,9 +66,12 @@ struct Open {
 pub(super) struct Incoming<'a> {
     pub(super) text: &'a [u8],
     pub(super) ties: &'a Ties<'a>,
-    pub(super) edge: Arc<EdgeSession>,
+    pub(super) edge: Option<Arc<EdgeSession>>,
     pub(super) accept: Accept,
 }
+
+/// Pages of a list of tools that are read.
+const PAGES_MAX: usize = 64;
 
 impl SharedChild {
     pub(super) fn start(
@@ -72,7 +81,8 @@ impl SharedChild {
     ) -> Arc<Self> {
         let state = State { open: BTreeMap::new(), next: 1, used: Instant::now(), ended: false };
         let stop = CancellationToken::new();
-        let child = Arc::new(Self { sender, state: Mutex::new(state), limits, stop });
+        let (tools, asking) = (Tools::default(), tokio::sync::Mutex::default());
+        let child = Arc::new(Self { sender, state: Mutex::new(state), limits, stop, tools, asking });
         let pumped = Arc::clone(&child);
         tokio::spawn(async move {
             pumped.pump(receiver, &unread).await;
@@ -97,9 +107,56 @@ impl SharedChild {
         request: Incoming<'_>,
         patience: Duration,
     ) -> Result<Answer, Refusal> {
+        drop(permit);
+        self.exchange(request, patience).await
+    }
+
+    /// What callers of a tool repeat as headers, from the lists that have passed, else from the child itself.
+    pub(super) async fn params(
+        self: &Arc<Self>,
+        tool: &str,
+        version: &str,
+        patience: Duration,
+    ) -> Result<Arc<[Param]>, Refusal> {
+        if let Some(params) = self.tools.params(tool) {
+            return Ok(params);
+        }
+        let _asking = self.asking.lock().await;
+        if self.tools.params(tool).is_none() {
+            self.ask_for_tools(version, patience).await?;
+            self.tools.asked();
+        }
+        Ok(self.tools.params(tool).unwrap_or_default())
+    }
+
+    /// No message of a client, so no decision is due: it changes nothing, and nobody but the gateway reads the answer.
+    async fn ask_for_tools(self: &Arc<Self>, version: &str, patience: Duration) -> Result<(), Refusal> {
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let mut params = serde_json::json!({ "_meta": {
+                "io.modelcontextprotocol/protocolVersion": version,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            } });
+            if let Some(cursor) = cursor {
+                params["cursor"] = cursor.into();
+            }
+            let text = serde_json::json!({ "jsonrpc": "2.0", "id": 0, "method": "tools/list", "params": params });
+            let text = text.to_string();
+            let ties = Ties::read(text.as_bytes()).ok_or(Refusal::Parse)?;
+            let accept = Accept { json: true, events: false };
+            let request = Incoming { text: text.as_bytes(), ties: &ties, edge: None, accept };
+            let Answer::Json(answer) = self.exchange(request, patience).await? else { return Ok(()) };
+            cursor = self.tools.learn(&answer);
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange(self: &Arc<Self>, request: Incoming<'_>, patience: Duration) -> Result<Answer, Refusal> {
         let accept = request.accept;
         let (number, replies) = self.register(&request)?;
-        drop(permit);
         let number = number.to_string();
         let text = splice(request.text, &[(request.ties.id, &number), (request.ties.token, &number)]);
         self.sender.send(&text).await.map_err(|_| Refusal::UpstreamGone)?;
@@ -126,15 +183,16 @@ impl SharedChild {
         let (replies, receiver) = mpsc::channel(STREAM_QUEUE);
         let text = |value: Option<&RawValue>| value.map(|value| value.get().to_owned());
         let id = text(request.ties.id).unwrap_or_default();
-        let (token, edge) = (text(request.ties.token), Arc::clone(&request.edge));
-        state.open.insert(number, Open { id, token, events: request.accept.events, edge, replies });
+        let (token, edge) = (text(request.ties.token), request.edge.clone());
+        let lists_tools = request.ties.method.as_deref() == Some("tools/list");
+        state.open.insert(number, Open { id, token, events: request.accept.events, lists_tools, edge, replies });
         let child: Weak<Self> = Arc::downgrade(self);
         let on_leave = OnLeave::new(move || {
             if let Some(child) = child.upgrade() {
                 child.cancel(number);
             }
         });
-        Ok((number, Replies { receiver, expected: Expected::One, on_leave }))
+        Ok((number, Replies { on_leave, ..Replies::new(receiver, Expected::One) }))
     }
 
     /// Forgets a request, and tells the child if it has not answered yet.
@@ -182,12 +240,17 @@ impl SharedChild {
             (ties.request.filter(|_| own(ties.request)), &*open.id),
         ];
         let text = Bytes::from(splice(line, &edits));
-        let reply = if answer { Reply::Answer(text.clone()) } else { Reply::Message(text.clone()) };
+        if answer && open.lists_tools {
+            self.tools.learn(line);
+        }
+        let reply = if answer { Reply::answer(text.clone()) } else { Reply::message(text.clone()) };
         if (answer || open.events) && open.replies.try_send(reply).is_err() {
             unread("slow_client");
             self.cancel(number);
         }
-        hear(&open.edge, &text);
+        if let Some(edge) = &open.edge {
+            hear(edge, &text);
+        }
     }
 
     /// Whom a message is for. An answer takes its request with it.
@@ -230,7 +293,7 @@ impl SharedChild {
         for open in std::mem::take(&mut state.open).into_values() {
             let error = Refusal::UpstreamGone.message(&RequestIds::One(open.id));
             // A full queue has a reader that finds its end missing, which says the same.
-            let _ = open.replies.try_send(Reply::Answer(error.into()));
+            let _ = open.replies.try_send(Reply::answer(error.into()));
         }
     }
 

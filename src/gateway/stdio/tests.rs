@@ -16,8 +16,12 @@ while IFS= read -r line; do
     printf '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}\n' "$token";; esac
   case "$line" in *say_changed*) printf '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n';; esac
   case "$line" in *stay_silent*) continue;; esac
+  case "$line" in *take_long*) IFS= read -r line;; esac
   case "$line" in *unknown_method*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id"; continue;; esac
   case "$line" in *cancelled*) last=$line; continue;; esac
+  case "$line" in *'"tools/list"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"t","inputSchema":{"properties":{"a":{"x-mcp-header":"A"}}}}]}}\n' "$id"; continue;; esac
+  case "$line" in *v999*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no"}}\n' "$id"; continue;; esac
+  case "$line" in *invalid_params*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no"}}\n' "$id"; continue;; esac
   case "$line" in *tell_last*) printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "${last:-null}"; continue;; esac
   if [ -n "$id" ]; then printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s}}\n' "$id" $$; fi
 done
@@ -51,11 +55,15 @@ fn status(head: &str) -> &str {
 }
 
 const BOTH: &str = "accept: application/json, text/event-stream\r\n";
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
 
 /// Opens a session, and returns the header that names it.
 async fn open(gateway: &Running) -> String {
-    let (head, body) = ask(gateway, BOTH, INITIALIZE, "}}").await;
+    open_with(gateway, INITIALIZE).await
+}
+
+async fn open_with(gateway: &Running, initialize: &str) -> String {
+    let (head, body) = ask(gateway, BOTH, initialize, "}}").await;
     assert_eq!(status(&head), "200", "{head}");
     assert!(body.contains(r#""id":0,"result""#), "{body}");
     let id = head.split("mcp-session-id: ").nth(1).unwrap().split("\r\n").next().unwrap();
@@ -119,6 +127,68 @@ async fn what_belongs_to_no_request_goes_to_the_get_stream_or_waits_for_it() {
     let mut second = Peer::connect(gateway.address).await;
     second.send(&listen).await;
     assert_eq!(status(&second.until("\r\n\r\n").await), "409");
+    gateway.stop().await;
+}
+
+/// `take_long` is answered once the child gets another line.
+#[tokio::test]
+async fn a_long_call_is_a_stream_that_its_client_can_have_again() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", &session, r#"{"id":"long","method":"take_long"}"#).await;
+    let opened = client.until("data: \n\n").await;
+    let id = opened.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    assert!(opened.contains("text/event-stream") && opened.contains("retry: "), "{opened}");
+    drop(client);
+    until(|| gateway.metrics.connections.get() == 0).await;
+    let (head, _) = ask(&gateway, &session, r#"{"method":"notifications/go_on"}"#, "").await;
+    assert_eq!(status(&head), "202");
+    let again = async || {
+        let mut client = Peer::connect(gateway.address).await;
+        let headers = format!("{session}last-event-id: {id}\r\nconnection: close\r\n");
+        client.send(&format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
+        client.rest().await
+    };
+    for _ in 0..2 {
+        let answer = again().await;
+        assert_eq!(answer.matches(r#""id":"long","result""#).count(), 1, "{answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_before_2025_11_25_gets_no_empty_event() {
+    let gateway = echo(|_| {}).await;
+    let ask_progress = r#"{"id":1,"method":"progress_please","params":{"_meta":{"progressToken":"t"}}}"#;
+    for (version, opens) in [("2025-06-18", false), ("2025-11-25", true)] {
+        let session = open_with(&gateway, &INITIALIZE.replace("2025-11-25", version)).await;
+        let (_, body) = ask(&gateway, &session, ask_progress, "\r\n0\r\n\r\n").await;
+        assert_eq!(body.contains("data: \n"), opens, "{version}: {body}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_comes_back_takes_its_stream_over() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let listen = |more: &str| format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{session}{more}\r\n");
+    let mut first = Peer::connect(gateway.address).await;
+    first.send(&listen("")).await;
+    first.until("\r\n\r\n").await;
+    for _ in 0..2 {
+        ask(&gateway, &session, r#"{"method":"say_changed"}"#, "").await;
+    }
+    let seen = first.until("list_changed\"}\n\n").await;
+    let id = seen.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    first.until("list_changed\"}\n\n").await;
+    // It has not been noticed that the first connection is of no more use to its client.
+    let mut second = Peer::connect(gateway.address).await;
+    second.send(&listen(&format!("last-event-id: {id}\r\n"))).await;
+    second.until("list_changed\"}\n\n").await;
+    ask(&gateway, &session, r#"{"method":"say_changed"}"#, "").await;
+    second.until("list_changed\"}\n\n").await;
     gateway.stop().await;
 }
 
@@ -194,6 +264,47 @@ async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
     assert_eq!(pid(&one), pid(&two));
     let (head, _) = ask(&gateway, &modern("unknown_method"), r#"{"id":1,"method":"unknown_method"}"#, "}}").await;
     assert_eq!(status(&head), "404");
+    gateway.stop().await;
+}
+
+/// A tool that no client has listed: the child is asked what its callers repeat as headers.
+#[tokio::test]
+async fn headers_must_repeat_the_arguments_that_a_schema_names() {
+    let gateway = echo(|_| {}).await;
+    let call = r#"{"id":1,"method":"tools/call","params":{"name":"t","arguments":{"a":"x"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+    let headers = format!("{}mcp-name: t\r\n", modern("tools/call"));
+    let check = async |param: &str, expect: &str| {
+        let (head, _) = ask(&gateway, &format!("{headers}{param}"), call, "}}").await;
+        assert_eq!(status(&head), expect, "{param}");
+    };
+    check("", "400").await;
+    check("mcp-param-a: y\r\n", "400").await;
+    check("mcp-param-a: x\r\n", "200").await;
+    check("mcp-param-a: =?base64?eA==?=\r\nmcp-param-other: 1\r\n", "200").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_nobody_knows_is_refused_by_the_child() {
+    let gateway = echo(|_| {}).await;
+    let body = r#"{"id":1,"method":"x","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"v999"}}}"#;
+    let headers = format!("{BOTH}mcp-protocol-version: v999\r\nmcp-method: x\r\n");
+    let (head, body) = ask(&gateway, &headers, body, "}}").await;
+    assert_eq!((status(&head), body.contains("-32022")), ("400", true), "{body}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn invalid_params_are_a_bad_request_only_where_meta_is_incomplete() {
+    let gateway = echo(|_| {}).await;
+    let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+    let capabilities = r#""io.modelcontextprotocol/clientCapabilities":{}"#;
+    let complete = format!("{version},{capabilities}");
+    for (meta, expect) in [(version, "400"), (capabilities, "400"), (&complete, "200")] {
+        let body = format!(r#"{{"id":1,"method":"invalid_params","params":{{"_meta":{{{meta}}}}}}}"#);
+        let (head, _) = ask(&gateway, &modern("invalid_params"), &body, "}}").await;
+        assert_eq!(status(&head), expect, "{meta}");
+    }
     gateway.stop().await;
 }
 

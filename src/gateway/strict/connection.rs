@@ -199,7 +199,7 @@ impl Connection<'_> {
         }
         self.deadline.set(timeouts.response);
         let read = std::mem::take(&mut self.spare);
-        self.relay(Exchange::new(upstream, call, account, session, connection, read), stopped).await
+        self.relay(Exchange::new(upstream, call, self.host.clone(), account, session, connection, read), stopped).await
     }
 
     /// The request as the rest of the gateway knows it, and its bytes out of the way.

@@ -25,6 +25,8 @@ use crate::gateway::tap::Tap;
 pub(crate) struct Exchange {
     pub(crate) upstream: Arc<HttpUpstream>,
     pub(crate) call: Call,
+    /// As the client named us.
+    host: Bytes,
     pub(crate) connection: TcpStream,
     /// From the upstream, not yet understood.
     pub(crate) read: BytesMut,
@@ -65,13 +67,14 @@ impl Exchange {
     pub(crate) fn new(
         upstream: Arc<HttpUpstream>,
         call: Call,
+        host: Bytes,
         account: Account,
         session: Option<Arc<EdgeSession>>,
         connection: TcpStream,
         read: BytesMut,
     ) -> Self {
         let stage = Stage::Head { account, session };
-        Self { upstream, call, connection, read, stage, passing: Bytes::new(), payload: Vec::new() }
+        Self { upstream, call, host, connection, read, stage, passing: Bytes::new(), payload: Vec::new() }
     }
 
     /// Understands what has been read, and adds to `out` what the client is to get. `closing`: the client is told that
@@ -87,7 +90,10 @@ impl Exchange {
                         return Err(self.nonsense("it switched protocols"));
                     }
                 }
-                Ok(Some(head)) => self.begin(&head, closing, out).inspect_err(|_| out.truncate(start))?,
+                Ok(Some(head)) => {
+                    self.upstream.resource().readdress_lines(head.status, out, start, &self.host);
+                    self.begin(&head, closing, out).inspect_err(|_| out.truncate(start))?;
+                }
                 Ok(None) if self.read.len() > HEAD_BYTES_MAX => return Err(self.nonsense("its head is too large")),
                 Ok(None) => return Ok(Progress::Unfinished),
                 Err(Unusual) => {

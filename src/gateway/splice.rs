@@ -13,15 +13,15 @@ use crate::gateway::envelope;
 
 /// The values in a message that tie it to a request.
 #[derive(Debug, Default)]
-pub(super) struct Ties<'a> {
-    pub(super) id: Option<&'a RawValue>,
-    pub(super) method: Option<Cow<'a, str>>,
+pub(crate) struct Ties<'a> {
+    pub(crate) id: Option<&'a RawValue>,
+    pub(crate) method: Option<Cow<'a, str>>,
     /// `params._meta.progressToken` of a request, `params.progressToken` of a progress notification.
-    pub(super) token: Option<&'a RawValue>,
+    pub(crate) token: Option<&'a RawValue>,
     /// The id of the `subscriptions/listen` request that the message belongs to.
-    pub(super) subscription: Option<&'a RawValue>,
+    pub(crate) subscription: Option<&'a RawValue>,
     /// `params.requestId` of a cancellation.
-    pub(super) request: Option<&'a RawValue>,
+    pub(crate) request: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +56,7 @@ struct Meta<'a> {
 
 impl<'a> Ties<'a> {
     /// `None` if the message is no JSON object.
-    pub(super) fn read(message: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(message: &'a [u8]) -> Option<Self> {
         let outer: Outer<'a> = envelope::object(message)?;
         // Params may be an array, and `_meta` anything: then they hold no ties.
         let inner: Inner<'a> = fields(outer.params.or(outer.result));
@@ -77,7 +77,7 @@ fn fields<'a, T: Default + Deserialize<'a>>(value: Option<&'a RawValue>) -> T {
 }
 
 /// `message` with each of the values, which were read from it, replaced by a text.
-pub(super) fn splice(message: &[u8], edits: &[(Option<&RawValue>, &str)]) -> Vec<u8> {
+pub(crate) fn splice(message: &[u8], edits: &[(Option<&RawValue>, &str)]) -> Vec<u8> {
     let mut edits: Vec<(Range<usize>, &str)> =
         edits.iter().filter_map(|(value, text)| Some((place(message, (*value)?.get())?, *text))).collect();
     edits.sort_by_key(|(range, _)| range.start);
