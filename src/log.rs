@@ -7,6 +7,7 @@
 
 mod committer;
 mod embedded;
+mod encoded;
 mod error;
 mod head;
 mod journal;

@@ -21,7 +21,7 @@ use super::address::Address;
 use super::frames::{FRAME_BYTES_MAX, Reader, Writer};
 use super::{Claim, HubError, OwnerLock, PROTOCOL, claim};
 use crate::clock::EventClock;
-use crate::log::queue::{Drained, Queue, QueueLimits, Room, heartbeat_event, weight};
+use crate::log::queue::{Drained, Queue, QueueLimits, Room};
 use crate::log::{EmbeddedLog, EventLog, GatewayLife, LogFull};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ pub struct MemberLog {
 #[derive(Debug)]
 struct Outbox {
     /// Not sent yet.
-    queue: Queue,
+    queue: Queue<v1::Event>,
     /// Sent, as they were sent. Together they are what the queue's limits bound.
     kept: VecDeque<Kept>,
 }
@@ -182,18 +182,6 @@ impl MemberLog {
         tokio::join!(deliver, acknowledge);
     }
 
-    /// Ends this log and gives what is not known to be durable, for the log of a process that is now the owner.
-    #[must_use]
-    pub fn take_unacked(&self) -> Vec<v1::Event> {
-        let durable = self.durable.borrow().0;
-        let mut outbox = self.outbox();
-        outbox.keep();
-        outbox.queue.closing = true;
-        let kept = std::mem::take(&mut outbox.kept);
-        let events = kept.into_iter().flat_map(|kept| Arc::unwrap_or_clone(kept.events));
-        events.filter(|event| event.id.is_some_and(|id| id.sequence > durable)).collect()
-    }
-
     async fn send(&self, sender: &mut Writer<WriteHalf<Stream>, v1::ToOwner>) -> Result<(), HubError> {
         for events in self.unacked_batches() {
             sender.send(&to_events(&events)).await?;
@@ -236,9 +224,7 @@ impl MemberLog {
         tokio::select! {
             () = self.wake.notified() => {}
             _ = heartbeat.tick() => {
-                let event = heartbeat_event();
-                let bytes = weight(&event);
-                self.outbox().queue.append_quietly(event, bytes, &self.clock);
+                self.outbox().queue.heartbeat(&self.clock);
             }
         }
         self.outbox().keep()
@@ -269,9 +255,11 @@ impl MemberLog {
 }
 
 impl EventLog for MemberLog {
-    fn append(&self, event: v1::Event) -> Result<Sequence, LogFull> {
-        let bytes = weight(&event);
-        let outcome = self.outbox().queue.append(event, bytes, &self.clock);
+    fn append(&self, mut event: v1::Event) -> Result<Sequence, LogFull> {
+        if event.ts_us == 0 {
+            event.ts_us = self.clock.now().0;
+        }
+        let outcome = self.outbox().queue.append(event, &self.clock);
         self.wake.notify_one();
         outcome
     }

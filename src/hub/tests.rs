@@ -169,15 +169,6 @@ async fn when_the_owner_goes_a_member_takes_over_and_nothing_is_lost_or_doubled(
 }
 
 #[tokio::test]
-async fn what_was_not_acknowledged_can_be_taken() {
-    let member = member(1_000);
-    append(&member, 3);
-    let sequences: Vec<_> = member.take_unacked().iter().map(|event| event.id.unwrap().sequence).collect();
-    assert_eq!(sequences, [1, 2, 3]);
-    assert_eq!(member.append(event("late")), Err(LogFull));
-}
-
-#[tokio::test]
 async fn a_member_without_an_owner_drops_and_says_so_later() {
     let data = tempfile::tempdir().unwrap();
     let member = member(2);

@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::embedded::Inner;
-use super::queue::{Queue, heartbeat_event, weight};
+use super::encoded::Encoded;
+use super::queue::Queue;
 
 /// How often the log says that time passes.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -50,16 +51,13 @@ pub(super) fn run(inner: &Arc<Inner>) {
 }
 
 /// Waits for something to commit, which may be a heartbeat; an empty queue comes back only where the log is closing.
-fn wait_for_event<'a>(inner: &'a Inner, next_heartbeat: &mut Instant) -> MutexGuard<'a, Queue> {
+fn wait_for_event<'a>(inner: &'a Inner, next_heartbeat: &mut Instant) -> MutexGuard<'a, Queue<Encoded>> {
     let mut queue = inner.queue();
     loop {
         let now = Instant::now();
         if now >= *next_heartbeat && !queue.closing {
             *next_heartbeat = now + HEARTBEAT;
-            let heartbeat = heartbeat_event();
-            let bytes = weight(&heartbeat);
-            // A queue that has no room for it has events that say as much.
-            queue.append_quietly(heartbeat, bytes, &inner.clock);
+            queue.heartbeat(&inner.clock);
         }
         if !queue.is_empty() || queue.closing {
             return queue;
@@ -71,10 +69,10 @@ fn wait_for_event<'a>(inner: &'a Inner, next_heartbeat: &mut Instant) -> MutexGu
 
 fn wait_until<'a>(
     wake: &Condvar,
-    mut queue: MutexGuard<'a, Queue>,
+    mut queue: MutexGuard<'a, Queue<Encoded>>,
     due: Instant,
-    is_over: impl Fn(&Queue) -> bool,
-) -> MutexGuard<'a, Queue> {
+    is_over: impl Fn(&Queue<Encoded>) -> bool,
+) -> MutexGuard<'a, Queue<Encoded>> {
     while !is_over(&queue) {
         let rest = due.saturating_duration_since(Instant::now());
         if rest.is_zero() {

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use undercurrent_schemas::ids::{Micros, Offset, Sequence, Tick};
 use undercurrent_schemas::v1;
 
+use super::encoded::Encoded;
 use super::head::{Committed, Head};
-use super::queue::{Drained, Forwarded, GatewayLife, Queue, QueueLimits, gap_event, weight};
+use super::queue::{Drained, Forwarded, GatewayLife, Queue, QueueLimits, gap_event};
 use super::store::{Meta, Store, Sync};
 use super::writer::Writer;
 use super::{Commit, EventLog, LogError, LogFull, LogOptions, Tail, committer};
@@ -50,7 +51,7 @@ pub(super) struct Inner {
     pub(super) options: LogOptions,
     pub(super) clock: Arc<EventClock>,
     pub(super) wake: Condvar,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<Encoded>>,
     writer: Mutex<Writer>,
     store: Arc<Store>,
     head: Arc<Head>,
@@ -84,9 +85,8 @@ impl EmbeddedLog {
         let marks = writer.sequences();
         let mut queue = Queue::new(limits, own, marks.clone());
         if unclean && options.commit == Commit::Group {
-            let gap = gap_event(v1::gap::Reason::UncleanStop, 0);
-            let bytes = weight(&gap);
-            let _ = queue.append(gap, bytes, &clock);
+            let gap = gap_event(v1::gap::Reason::UncleanStop, 0, &clock);
+            let _ = queue.append(gap.into(), &clock);
         }
         let inner = Arc::new(Inner {
             head: Arc::new(Head::new(committed.clone(), options.recent_bytes_max)),
@@ -113,8 +113,8 @@ impl EmbeddedLog {
     /// # Errors
     /// The queue is full: the sender keeps the event and tries again once [`Self::committed`] changes.
     pub fn forward(&self, event: &v1::Event) -> Result<Forwarded, LogFull> {
-        let bytes = weight(event);
-        self.inner.wake_after(|queue| queue.forward(event, bytes))
+        let encoded = Encoded::of(event);
+        self.inner.wake_after(|queue| queue.forward(encoded, event.id.unwrap_or_default()))
     }
 
     /// As [`Self::forward`], waiting for room. Dropping the wait leaves the event with the sender.
@@ -249,12 +249,15 @@ impl EmbeddedLog {
 
 impl EventLog for EmbeddedLog {
     /// An event that has its id already is taken as [`EmbeddedLog::forward`] does.
-    fn append(&self, event: v1::Event) -> Result<Sequence, LogFull> {
+    fn append(&self, mut event: v1::Event) -> Result<Sequence, LogFull> {
         if let Some(id) = event.id {
             return self.forward(&event).map(|_| Sequence(id.sequence));
         }
-        let bytes = weight(&event);
-        self.inner.wake_after(|queue| queue.append(event, bytes, &self.inner.clock))
+        if event.ts_us == 0 {
+            event.ts_us = self.inner.clock.now().0;
+        }
+        let encoded = Encoded::of(&event);
+        self.inner.wake_after(|queue| queue.append(encoded, &self.inner.clock))
     }
 
     fn durable(&self) -> watch::Receiver<Sequence> {
@@ -271,12 +274,12 @@ impl Drop for EmbeddedLog {
 }
 
 impl Inner {
-    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue<Encoded>> {
         self.queue.lock().expect("nothing panics under this lock")
     }
 
     /// Queues something, and wakes the committer where that makes a difference to it.
-    fn wake_after<T>(&self, enqueue: impl FnOnce(&mut Queue) -> T) -> T {
+    fn wake_after<T>(&self, enqueue: impl FnOnce(&mut Queue<Encoded>) -> T) -> T {
         let mut queue = self.queue();
         let before = (queue.is_empty(), queue.is_half_full());
         let outcome = enqueue(&mut queue);
@@ -293,7 +296,7 @@ impl Inner {
     }
 
     /// Makes a tick of what was drained, at the wall clock's time.
-    pub(super) fn prepare(&self, drained: Drained) {
+    pub(super) fn prepare(&self, drained: Drained<Encoded>) {
         let mut writer = self.writer();
         let tick = writer.next_tick(self.clock.now(), self.options.tick_us());
         writer.pending = Some(writer.prepare(drained, tick, None));

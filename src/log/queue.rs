@@ -45,10 +45,27 @@ pub(crate) struct QueueLimits {
     pub(crate) bytes_max: usize,
 }
 
+/// An event in the form in which a queue holds it.
+pub(crate) trait Queued: From<v1::Event> {
+    /// What it takes up, without its id.
+    fn bytes(&self) -> usize;
+    fn set_id(&mut self, id: v1::EventId);
+}
+
+impl Queued for v1::Event {
+    fn bytes(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn set_id(&mut self, id: v1::EventId) {
+        self.id = Some(id);
+    }
+}
+
 /// What was taken from the queue for one commit; its room is free once [`Queue::release`] gets it back.
-#[derive(Debug, Default)]
-pub(crate) struct Drained {
-    pub(crate) events: Vec<v1::Event>,
+#[derive(Debug)]
+pub(crate) struct Drained<E> {
+    pub(crate) events: Vec<E>,
     pub(crate) room: Room,
 }
 
@@ -60,13 +77,13 @@ pub(crate) struct Room {
 }
 
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct Queue<E> {
     limits: QueueLimits,
     own: GatewayLife,
     own_last: Sequence,
     /// Highest sequence queued, of every life heard of.
     seen: HashMap<GatewayLife, Sequence>,
-    events: Vec<v1::Event>,
+    events: Vec<E>,
     /// Bytes of `events`.
     bytes: usize,
     /// Everything that is queued or being committed.
@@ -77,7 +94,7 @@ pub(crate) struct Queue {
     pub(crate) closing: bool,
 }
 
-impl Queue {
+impl<E: Queued> Queue<E> {
     pub(crate) fn new(limits: QueueLimits, own: GatewayLife, seen: HashMap<GatewayLife, Sequence>) -> Self {
         let own_last = seen.get(&own).copied().unwrap_or_default();
         Self {
@@ -95,28 +112,31 @@ impl Queue {
     }
 
     /// Queues an own event; one that finds no room is counted, and a gap event will say so.
-    pub(crate) fn append(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) -> Result<Sequence, LogFull> {
+    pub(crate) fn append(&mut self, event: E, clock: &EventClock) -> Result<Sequence, LogFull> {
+        let bytes = weight(&event);
         self.settle_gap(clock);
         if self.closing || self.gap > 0 || !self.has_room(bytes) {
             self.gap += 1;
             self.dropped += 1;
             return Err(LogFull);
         }
-        Ok(self.push_own(event, bytes, clock))
+        Ok(self.push_own(event, bytes))
     }
 
-    /// As [`Self::append`], for an event that nobody misses.
-    pub(crate) fn append_quietly(&mut self, event: v1::Event, bytes: usize, clock: &EventClock) {
+    /// Says that time passes, if there is room to say so: a queue without has events that say as much.
+    pub(crate) fn heartbeat(&mut self, clock: &EventClock) {
+        let heartbeat = E::from(now(v1::event::Body::Heartbeat(v1::Heartbeat {}), clock));
+        let bytes = weight(&heartbeat);
         if self.gap == 0 && self.has_room(bytes) {
-            self.push_own(event, bytes, clock);
+            self.push_own(heartbeat, bytes);
         }
     }
 
     /// Queues an event that has its id already; one that finds no room stays with the sender, so nothing is counted.
     ///
     /// An empty queue takes any event, so that its sender is never stuck with it.
-    pub(crate) fn forward(&mut self, event: &v1::Event, bytes: usize) -> Result<Forwarded, LogFull> {
-        let id = event.id.unwrap_or_default();
+    pub(crate) fn forward(&mut self, event: E, id: v1::EventId) -> Result<Forwarded, LogFull> {
+        let bytes = weight(&event);
         let seen = self.seen.get(&GatewayLife::of(&id)).copied().unwrap_or_default();
         if Sequence(id.sequence) <= seen {
             return Ok(Forwarded::Duplicate);
@@ -125,12 +145,12 @@ impl Queue {
             return Err(LogFull);
         }
         self.seen.insert(GatewayLife::of(&id), Sequence(id.sequence));
-        self.push(event.clone(), bytes);
+        self.push(event, bytes);
         Ok(Forwarded::Queued)
     }
 
     /// Takes all that is queued. It counts as queued until it is released.
-    pub(crate) fn drain(&mut self) -> Drained {
+    pub(crate) fn drain(&mut self) -> Drained<E> {
         let next = Vec::with_capacity(self.events.len());
         let room = Room { events: self.events.len(), bytes: std::mem::take(&mut self.bytes) };
         Drained { events: std::mem::replace(&mut self.events, next), room }
@@ -171,11 +191,11 @@ impl Queue {
         if self.gap == 0 {
             return;
         }
-        let gap = gap_event(v1::gap::Reason::Overflow, self.gap);
+        let gap = E::from(gap_event(v1::gap::Reason::Overflow, self.gap, clock));
         let bytes = weight(&gap);
         if self.has_room(bytes) {
             self.gap = 0;
-            self.push_own(gap, bytes, clock);
+            self.push_own(gap, bytes);
         }
     }
 
@@ -183,18 +203,15 @@ impl Queue {
         self.used.events < self.limits.events_max && self.used.bytes.saturating_add(bytes) <= self.limits.bytes_max
     }
 
-    fn push_own(&mut self, mut event: v1::Event, bytes: usize, clock: &EventClock) -> Sequence {
+    fn push_own(&mut self, mut event: E, bytes: usize) -> Sequence {
         self.own_last.0 += 1;
         let GatewayLife { gateway, epoch } = self.own;
-        event.id = Some(v1::EventId { gateway, epoch, sequence: self.own_last.0 });
-        if event.ts_us == 0 {
-            event.ts_us = clock.now().0;
-        }
+        event.set_id(v1::EventId { gateway, epoch, sequence: self.own_last.0 });
         self.push(event, bytes);
         self.own_last
     }
 
-    fn push(&mut self, event: v1::Event, bytes: usize) {
+    fn push(&mut self, event: E, bytes: usize) {
         self.used.events += 1;
         self.used.bytes += bytes;
         self.bytes += bytes;
@@ -203,19 +220,17 @@ impl Queue {
 }
 
 /// The bytes that an event counts in the queue.
-pub(crate) fn weight(event: &v1::Event) -> usize {
-    event.encoded_len() + EVENT_OVERHEAD_BYTES
+fn weight(event: &impl Queued) -> usize {
+    event.bytes() + EVENT_OVERHEAD_BYTES
 }
 
 /// An event that says that `events` are missing (0 = unknown).
-pub(crate) fn gap_event(reason: v1::gap::Reason, events: u64) -> v1::Event {
-    let body = v1::event::Body::Gap(v1::Gap { reason: reason.into(), events });
-    v1::Event { body: Some(body), ..Default::default() }
+pub(crate) fn gap_event(reason: v1::gap::Reason, events: u64, clock: &EventClock) -> v1::Event {
+    now(v1::event::Body::Gap(v1::Gap { reason: reason.into(), events }), clock)
 }
 
-/// An event that moves the watermark and says nothing else.
-pub(crate) fn heartbeat_event() -> v1::Event {
-    v1::Event { body: Some(v1::event::Body::Heartbeat(v1::Heartbeat {})), ..Default::default() }
+fn now(body: v1::event::Body, clock: &EventClock) -> v1::Event {
+    v1::Event { ts_us: clock.now().0, body: Some(body), ..v1::Event::default() }
 }
 
 #[cfg(test)]
@@ -226,7 +241,7 @@ mod tests {
 
     const OWN: GatewayLife = GatewayLife { gateway: 1, epoch: 1 };
 
-    fn queue(events_max: usize, bytes_max: usize) -> (Queue, EventClock) {
+    fn queue(events_max: usize, bytes_max: usize) -> (Queue<v1::Event>, EventClock) {
         let limits = QueueLimits { events_max, bytes_max };
         (Queue::new(limits, OWN, HashMap::new()), EventClock::starting_at(Micros(i64::MAX)))
     }
@@ -242,13 +257,13 @@ mod tests {
     #[test]
     fn a_gap_event_stands_where_events_were_dropped() {
         let (mut queue, clock) = queue(2, usize::MAX);
-        let outcomes: Vec<_> = (0..4).map(|_| queue.append(v1::Event::default(), 100, &clock)).collect();
+        let outcomes: Vec<_> = (0..4).map(|_| queue.append(v1::Event::default(), &clock)).collect();
         assert_eq!(outcomes, [Ok(Sequence(1)), Ok(Sequence(2)), Err(LogFull), Err(LogFull)]);
 
         let drained = queue.drain();
-        assert_eq!(queue.append(v1::Event::default(), 100, &clock), Err(LogFull), "room is free only when durable");
+        assert_eq!(queue.append(v1::Event::default(), &clock), Err(LogFull), "room is free only when durable");
         queue.release(drained.room, &clock);
-        assert_eq!(queue.append(v1::Event::default(), 100, &clock), Ok(Sequence(4)));
+        assert_eq!(queue.append(v1::Event::default(), &clock), Ok(Sequence(4)));
 
         let after = queue.drain();
         assert_eq!(gaps(&after.events), [3, 0]);
@@ -259,9 +274,10 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too() {
         let (mut queue, clock) = queue(100, 1_000);
-        assert!(queue.append(v1::Event::default(), 900, &clock).is_ok());
-        assert_eq!(queue.append(v1::Event::default(), 101, &clock), Err(LogFull));
-        assert!(queue.append(v1::Event::default(), 1, &clock).is_ok(), "the gap event went in before it");
+        let of = |bytes: usize| v1::Event { tenant: "x".repeat(bytes), ..v1::Event::default() };
+        assert!(queue.append(of(780), &clock).is_ok());
+        assert_eq!(queue.append(of(200), &clock), Err(LogFull));
+        assert!(queue.append(of(1), &clock).is_ok(), "the gap event went in before it");
         assert_eq!(gaps(&queue.drain().events), [0, 1, 0]);
     }
 
@@ -270,12 +286,16 @@ mod tests {
         let (mut queue, _) = queue(1, usize::MAX);
         let id = |sequence| Some(v1::EventId { gateway: 7, epoch: 1, sequence });
         let event = |sequence| v1::Event { id: id(sequence), ..Default::default() };
-        assert_eq!(queue.forward(&event(1), 10), Ok(Forwarded::Queued));
-        assert_eq!(queue.forward(&event(1), 10), Ok(Forwarded::Duplicate));
-        assert_eq!(queue.forward(&event(2), 10), Err(LogFull));
+        assert_eq!(queue.forward(event(1), id(1).unwrap()), Ok(Forwarded::Queued));
+        assert_eq!(queue.forward(event(1), id(1).unwrap()), Ok(Forwarded::Duplicate));
+        assert_eq!(queue.forward(event(2), id(2).unwrap()), Err(LogFull));
         assert_eq!(queue.dropped(), 0);
         let drained = queue.drain();
         queue.release(drained.room, &EventClock::default());
-        assert_eq!(queue.forward(&event(2), 10), Ok(Forwarded::Queued), "a refused event was not marked as seen");
+        assert_eq!(
+            queue.forward(event(2), id(2).unwrap()),
+            Ok(Forwarded::Queued),
+            "a refused event was not marked as seen"
+        );
     }
 }

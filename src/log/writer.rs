@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use prost::Message as _;
-use undercurrent_schemas::ids::{Micros, Offset, Partition, Sequence, Tick, partition_of, stable_hash};
+use undercurrent_schemas::ids::{Micros, Offset, Partition, Sequence, Tick, stable_hash};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
 use undercurrent_schemas::v1;
 
+use super::encoded::Encoded;
 use super::queue::{Drained, GatewayLife, Room};
 
 /// A gateway that was silent for this many ticks no longer holds the watermark back.
@@ -94,7 +94,7 @@ impl Writer {
     }
 
     /// Binds the drained events to a tick that is greater than the last one.
-    pub(super) fn prepare(&mut self, drained: Drained, tick: Tick, watermark: Option<Micros>) -> Prepared {
+    pub(super) fn prepare(&mut self, drained: Drained<Encoded>, tick: Tick, watermark: Option<Micros>) -> Prepared {
         assert!(self.last < Some(tick), "ticks grow");
         let marks = self.mark(&drained.events, tick);
         self.watermark = self.watermark.max(watermark.unwrap_or_else(|| self.heard_watermark(tick)));
@@ -102,8 +102,8 @@ impl Writer {
 
         let first = self.ends.clone();
         let mut records: Vec<Vec<Vec<u8>>> = vec![Vec::new(); self.ends.len()];
-        for event in &drained.events {
-            records[self.partition(event).0 as usize].push(event.encode_to_vec());
+        for event in drained.events {
+            records[event.partition(self.ends.len() as u32).0 as usize].push(event.record);
         }
         let mut batches = Vec::new();
         let mut blocks = Vec::new();
@@ -124,21 +124,13 @@ impl Writer {
         Prepared { tick, binding, blocks, marks, forgotten: self.forget(), room: drained.room }
     }
 
-    fn partition(&self, event: &v1::Event) -> Partition {
-        if event.session_id.is_empty() {
-            return Partition(0);
-        }
-        partition_of(&event.session_id, self.ends.len() as u32)
-    }
-
     /// Notes how far each life has come with these events; returns the marks that changed.
-    fn mark(&mut self, events: &[v1::Event], tick: Tick) -> Vec<v1::GatewayMark> {
+    fn mark(&mut self, events: &[Encoded], tick: Tick) -> Vec<v1::GatewayMark> {
         let mut changed: BTreeMap<GatewayLife, (u64, i64)> = BTreeMap::new();
         for event in events {
-            let id = event.id.unwrap_or_default();
-            let (sequence, stamp) = changed.entry(GatewayLife::of(&id)).or_default();
-            *sequence = id.sequence.max(*sequence);
-            *stamp = event.ts_us.max(*stamp);
+            let (sequence, stamp) = changed.entry(GatewayLife::of(&event.id)).or_default();
+            *sequence = event.id.sequence.max(*sequence);
+            *stamp = event.stamp.0.max(*stamp);
         }
         let mut marks = Vec::with_capacity(changed.len());
         for (life, (sequence, stamp)) in changed {
@@ -209,6 +201,8 @@ pub(super) fn block_hash(block: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use undercurrent_schemas::ids::partition_of;
+
     use super::*;
 
     fn event(gateway: u64, sequence: u64, ts_us: i64) -> v1::Event {
@@ -216,8 +210,8 @@ mod tests {
         v1::Event { id, ts_us, session_id: format!("s{gateway}"), ..Default::default() }
     }
 
-    fn drained(events: Vec<v1::Event>) -> Drained {
-        Drained { events, room: Room::default() }
+    fn drained(events: Vec<v1::Event>) -> Drained<Encoded> {
+        Drained { events: events.into_iter().map(Encoded::from).collect(), room: Room::default() }
     }
 
     #[test]
