@@ -1,6 +1,6 @@
 //! One session at the edge: every message becomes facts, then an event; every call a verdict before it is forwarded.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -24,6 +24,7 @@ pub struct EdgeSession {
     /// Name hash of the server.
     scope: u64,
     last_seen: AtomicI64,
+    gone: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -48,14 +49,20 @@ impl EdgeSession {
             session: session.clone(),
             scope: name_hash(&[&session.server]),
             last_seen: AtomicI64::new(now.0),
+            gone: AtomicBool::new(false),
             state: Mutex::new(state),
         })
     }
 
     /// Call with the whole body (one message or a batch) before it is forwarded. Microseconds; never waits.
     pub fn client_message(&self, body: &[u8]) -> Outcome {
+        self.client_message_read(body, |_| {})
+    }
+
+    /// As [`Self::client_message`]; `read` sees each message that was read, so that nobody needs to read it again.
+    pub fn client_message_read(&self, body: &[u8], read: impl FnMut(&v1::Message)) -> Outcome {
         match self.shared.upgrade() {
-            Some(shared) => self.client_message_at(body, shared.clock.now()),
+            Some(shared) => self.decide_about(&shared, body, shared.clock.now(), read),
             None => Outcome::Forward(Permit(())),
         }
     }
@@ -76,10 +83,21 @@ impl EdgeSession {
     /// As [`Self::client_message`], at a time that a recording gives.
     pub fn client_message_at(&self, body: &[u8], ts: Micros) -> Outcome {
         let Some(shared) = self.shared.upgrade() else { return Outcome::Forward(Permit(())) };
+        self.decide_about(&shared, body, ts, |_| {})
+    }
+
+    fn decide_about(
+        &self,
+        shared: &Arc<Shared>,
+        body: &[u8],
+        ts: Micros,
+        mut read: impl FnMut(&v1::Message),
+    ) -> Outcome {
         let mut outcome = Outcome::Forward(Permit(()));
-        self.observe(&shared, Direction::ClientToServer, body, ts, |message| {
+        self.observe(shared, Direction::ClientToServer, body, ts, |message| {
+            read(message);
             if message.call.is_some() {
-                let decision = self.decide(&shared, message, ts);
+                let decision = self.decide(shared, message, ts);
                 if let Decision::Block(reason) = decision {
                     outcome = Outcome::Block(reason);
                 } else if let (Decision::Delay(pause), Outcome::Forward(_)) = (decision, &outcome) {
@@ -115,6 +133,11 @@ impl EdgeSession {
         self.release();
     }
 
+    /// The table still has it. One that it has let go of, or that has ended, must be asked for again.
+    pub(crate) fn is_current(&self) -> bool {
+        !self.gone.load(Ordering::Relaxed)
+    }
+
     /// When the session last said something.
     pub(super) fn last_seen(&self) -> Micros {
         Micros(self.last_seen.load(Ordering::Relaxed))
@@ -129,6 +152,7 @@ impl EdgeSession {
 
     /// The table lets go of this session: its bytes no longer count.
     pub(super) fn release(&self) {
+        self.gone.store(true, Ordering::Relaxed);
         let mut state = self.lock();
         state.facts = SessionFacts::new(undercurrent_dataflows::facts::Limits::default());
         self.report_bytes(&mut state);

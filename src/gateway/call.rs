@@ -42,36 +42,48 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) client: Client,
     pub(crate) era: Era,
-    pub(crate) method_label: &'static str,
+    /// `None` while nobody has looked into the message.
+    pub(crate) method_label: Option<&'static str>,
     /// It is an `initialize` request that opens a session.
     pub(crate) opens: bool,
     pub(crate) malformed: bool,
     meta: Meta,
+    session_id: Option<Box<str>>,
 }
 
 pub(crate) const SESSION_ID: &str = "mcp-session-id";
-pub(crate) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 const FIRST_MODERN: &str = "2026-07-28";
 
 impl Call {
     pub(crate) fn read(head: Parts, body: Bytes, client: Client) -> Self {
-        let version = protocol_version(&head.headers);
-        let session_id = session_id(&head.headers);
-        let envelope = if body.is_empty() { None } else { Some(Envelope::read(&body)) };
-        // Within a legacy session, session and revision are known without a look at `_meta`.
-        let meta = match (&envelope, session_id) {
-            (Some(envelope), None) => envelope.meta(),
-            (Some(envelope), Some(_)) if version.is_some_and(is_modern) => envelope.meta(),
-            _ => Meta::default(),
-        };
-        let modern = version.map_or_else(|| is_modern(&meta.protocol_version), is_modern);
+        let session_id = session_id(&head.headers).map(Box::from);
+        let version = protocol_version(&head.headers).map(str::to_owned);
+        Self::new(head, session_id, version.as_deref(), body, client)
+    }
+
+    /// As [`Self::read`], for headers that were read already and need not be in `head`.
+    pub(crate) fn new(
+        head: Parts,
+        session_id: Option<Box<str>>,
+        version: Option<&str>,
+        body: Bytes,
+        client: Client,
+    ) -> Self {
+        let modern_version = version.is_some_and(is_modern);
+        // Within a legacy session, session and revision are known without a look into the message.
+        let known = body.is_empty() || (session_id.is_some() && !modern_version);
+        let envelope = if known { None } else { Some(Envelope::read(&body)) };
+        let meta = envelope.as_ref().map(Envelope::meta).unwrap_or_default();
+        let modern = modern_version || (version.is_none() && is_modern(&meta.protocol_version));
         let opens = session_id.is_none() && envelope.as_ref().is_some_and(Envelope::is_initialize);
         Self {
             era: if modern { Era::Modern } else { Era::Legacy },
-            method_label: envelope.as_ref().map_or("none", Envelope::method_label),
+            method_label: envelope.as_ref().map(Envelope::method_label),
             opens: opens && !modern,
             malformed: matches!(envelope, Some(Envelope::Unreadable)),
             meta,
+            session_id,
             body,
             head,
             client,
@@ -80,7 +92,7 @@ impl Call {
 
     /// `None` in the era without sessions, whatever the client sends.
     pub(crate) fn session_id(&self) -> Option<&str> {
-        session_id(&self.head.headers).filter(|_| self.era == Era::Legacy)
+        self.session_id.as_deref().filter(|_| self.era == Era::Legacy)
     }
 
     /// The session as the request names it.

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use undercurrent_schemas::v1;
 
 /// Messages of one batch; more make it unreadable.
 const BATCH_MAX: usize = 1024;
@@ -205,6 +206,16 @@ pub(crate) fn error_label(error_type: &str) -> &'static str {
         "-32000",
     ];
     KNOWN.iter().find(|known| **known == error_type).copied().unwrap_or("rpc_error")
+}
+
+/// The label of a message that the edge has read.
+pub(crate) fn label_of(message: &v1::Message) -> &'static str {
+    match (message.kind(), message.batch_index) {
+        (v1::Kind::Malformed, _) => "unreadable",
+        (_, 1..) => "batch",
+        (v1::Kind::Request | v1::Kind::Notification, _) => method_label(&message.method),
+        (v1::Kind::Result | v1::Kind::Error | v1::Kind::Unspecified, _) => "response",
+    }
 }
 
 fn method_label(method: &str) -> &'static str {

@@ -20,7 +20,7 @@ use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
 use super::strict::Plain;
-use super::tap::Tap;
+use super::tap::{Content, Tap};
 use crate::edge::{EdgeSession, Outcome};
 use crate::upstream::Endpoint;
 
@@ -91,7 +91,8 @@ impl HttpUpstream {
         match self.attempt(&mut call, &account).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
-                let tap = Tap::new(session, &head, self.shared.config.limits.capture_bytes_max, account);
+                let content = Content::of_headers(&head.headers);
+                let tap = Tap::new(session, head.status, content, self.capture_bytes_max(), account);
                 let body = RelayBody::new(body, tap, call.client.after_write, abandon);
                 Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
             }
@@ -104,14 +105,14 @@ impl HttpUpstream {
         call: &mut Call,
         account: &Account,
     ) -> Result<(Parts, Incoming, Arc<EdgeSession>), Refusal> {
-        let (right, session) = self.right(call, account).await?;
+        let (right, session) = self.right(call, account, None).await?;
         // A GET stream may be silent for as long as it likes, and some servers send its head with the first event.
         let patience = (call.head.method != Method::GET).then_some(self.shared.config.timeouts.response);
         let response = self.hop.exchange(right, self.request(call), patience).await.map_err(|e| self.refusal(&e))?;
         let (head, body) = response.into_parts();
         let session = match session {
             Some(session) => session,
-            None => self.opened(call, &head.headers)?,
+            None => self.opened(call, session_id(&head.headers))?,
         };
         if call.head.method == Method::DELETE && head.status.is_success() {
             session.end();
@@ -119,16 +120,17 @@ impl HttpUpstream {
         Ok((head, body, session))
     }
 
-    /// The decision, and the session it was made in; an `initialize` that opens a session has none yet.
+    /// The decision, and the session it was made in (`known`, if the caller has it at hand); an `initialize` that opens a session has none yet.
     pub(super) async fn right(
         &self,
         call: &Call,
         account: &Account,
+        known: Option<Arc<EdgeSession>>,
     ) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
         if call.opens {
             return Ok((Right::Initialize, None));
         }
-        let session = self.shared.edge.session(&call.session(&self.name));
+        let session = known.unwrap_or_else(|| self.shared.edge.session(&call.session(&self.name)));
         if call.body.is_empty() {
             return Ok((Right::NoMessage, Some(session)));
         }
@@ -137,8 +139,8 @@ impl HttpUpstream {
     }
 
     /// The session that the response to `initialize` names, once the edge has seen the request in it.
-    pub(super) fn opened(&self, call: &Call, headers: &HeaderMap) -> Result<Arc<EdgeSession>, Refusal> {
-        let session = self.shared.edge.session(&call.session_named(&self.name, session_id(headers)));
+    pub(super) fn opened(&self, call: &Call, id: Option<&str>) -> Result<Arc<EdgeSession>, Refusal> {
+        let session = self.shared.edge.session(&call.session_named(&self.name, id));
         match session.client_message(&call.body) {
             // The pause is over: the response has been waited for.
             Outcome::Forward(_) | Outcome::Delay(_, _) => Ok(session),

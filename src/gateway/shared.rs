@@ -1,13 +1,15 @@
 //! What all exchanges of one gateway have in common, and the record that each of them leaves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::Response;
+use undercurrent_schemas::v1;
 
 use super::call::{Body, Call, whole};
 use super::config::GatewayConfig;
+use super::envelope;
 use super::metrics::GatewayMetrics;
 use super::relay::Finish;
 use super::rescue::Refusal;
@@ -27,7 +29,8 @@ pub(crate) struct Shared {
 pub(crate) struct Account {
     shared: Arc<Shared>,
     server: Arc<str>,
-    method: &'static str,
+    /// Of the message, once it was read.
+    method: OnceLock<&'static str>,
     started: Instant,
     open: bool,
 }
@@ -52,21 +55,39 @@ impl Shared {
 
 impl Account {
     pub(crate) fn open(shared: &Arc<Shared>, server: &Arc<str>, call: &Call) -> Self {
-        if call.malformed {
-            shared.metrics.malformed.with_label_values(&[&**server]).inc();
-        }
-        Self {
+        let account = Self {
             shared: Arc::clone(shared),
             server: Arc::clone(server),
-            method: call.method_label,
+            method: call.method_label.map(OnceLock::from).unwrap_or_default(),
             started: Instant::now(),
             open: true,
+        };
+        if call.malformed {
+            account.malformed();
         }
+        account
+    }
+
+    fn malformed(&self) {
+        self.shared.metrics.malformed.with_label_values(&[&*self.server]).inc();
+    }
+
+    fn method(&self) -> &'static str {
+        self.method.get().copied().unwrap_or("none")
     }
 
     /// The decision about a message. What a policy makes it wait is not the gateway's own time.
     pub(crate) async fn decide(&self, session: &EdgeSession, message: &[u8]) -> Result<Permit, Refusal> {
-        let outcome = session.client_message(message);
+        let outcome = session.client_message_read(message, |message| {
+            // Where the call was not looked into before, the edge is the first to read it.
+            if self.method.get().is_none() {
+                let malformed = message.kind() == v1::Kind::Malformed;
+                let _ = self.method.set(envelope::label_of(message));
+                if malformed {
+                    self.malformed();
+                }
+            }
+        });
         self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
         match outcome {
             Outcome::Forward(permit) => Ok(permit),
@@ -96,7 +117,7 @@ impl Account {
         };
         let metrics = &self.shared.metrics;
         metrics.requests.with_label_values(&[&*self.server, outcome]).inc();
-        let operation = metrics.operation.with_label_values(&[self.method, &*self.server, error]);
+        let operation = metrics.operation.with_label_values(&[self.method(), &*self.server, error]);
         operation.observe(self.started.elapsed().as_secs_f64());
     }
 
@@ -108,7 +129,7 @@ impl Account {
     /// The same, as bytes.
     pub(crate) fn refused(mut self, refusal: &Refusal, call: &Call) -> Response<Bytes> {
         let reason = refusal.reason();
-        tracing::debug!(server = %self.server, method = self.method, reason, "request refused");
+        tracing::debug!(server = %self.server, method = self.method(), reason, "request refused");
         self.close(Ending::Refused(reason), None);
         refusal.response(&call.ids())
     }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use http::{StatusCode, response};
 
 use super::envelope;
 use super::shared::{Account, Ending};
@@ -44,8 +44,14 @@ struct Whole {
 }
 
 impl Tap {
-    pub(crate) fn new(session: Arc<EdgeSession>, head: &response::Parts, bytes_max: usize, account: Account) -> Self {
-        let reader = match content(&head.headers) {
+    pub(crate) fn new(
+        session: Arc<EdgeSession>,
+        status: StatusCode,
+        content: Content,
+        bytes_max: usize,
+        account: Account,
+    ) -> Self {
+        let reader = match content {
             Content::Json => Reader::Json(Whole::new(bytes_max)),
             Content::Events => Reader::Events(SseParser::new(bytes_max)),
             Content::Encoded => {
@@ -54,7 +60,7 @@ impl Tap {
             }
             Content::Other => Reader::Nothing,
         };
-        Self { session, reader, account, status: head.status, error: None }
+        Self { session, reader, account, status, error: None }
     }
 
     pub(crate) fn feed(&mut self, chunk: &Bytes) {
@@ -119,7 +125,9 @@ impl Whole {
     }
 }
 
-enum Content {
+/// How a response is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
     Json,
     Events,
     /// Asking for `identity` did not help.
@@ -127,15 +135,22 @@ enum Content {
     Other,
 }
 
-fn content(headers: &HeaderMap) -> Content {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let encoded = headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
-    match () {
-        () if kind.eq_ignore_ascii_case("application/json") && !encoded => Content::Json,
-        () if kind.eq_ignore_ascii_case("text/event-stream") && !encoded => Content::Events,
-        () if encoded => Content::Encoded,
-        () => Content::Other,
+impl Content {
+    /// By the values of `Content-Type` and `Content-Encoding`.
+    pub(crate) fn of(kind: Option<&[u8]>, encoding: Option<&[u8]>) -> Self {
+        let kind = kind.unwrap_or_default().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let encoded = encoding.is_some_and(|encoding| encoding != b"identity");
+        match () {
+            () if kind.eq_ignore_ascii_case(b"application/json") && !encoded => Self::Json,
+            () if kind.eq_ignore_ascii_case(b"text/event-stream") && !encoded => Self::Events,
+            () if encoded => Self::Encoded,
+            () => Self::Other,
+        }
+    }
+
+    pub(crate) fn of_headers(headers: &HeaderMap) -> Self {
+        let value = |name| headers.get(name).map(http::HeaderValue::as_bytes);
+        Self::of(value(CONTENT_TYPE), value(CONTENT_ENCODING))
     }
 }
 

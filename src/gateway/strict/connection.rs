@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::HeaderValue;
-use http::{HeaderName, Method, Request, Response};
+use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -18,7 +17,8 @@ use super::exchange::{Exchange, Progress};
 use super::head::{self, RequestHead, Unusual};
 use super::prefixed::Prefixed;
 use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
-use crate::gateway::call::{Call, Client, PROTOCOL_VERSION, SESSION_ID};
+use crate::edge::EdgeSession;
+use crate::gateway::call::{Call, Client};
 use crate::gateway::forward::HttpUpstream;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
@@ -49,6 +49,7 @@ pub(crate) async fn serve(
         out: Vec::new(),
         spare: BytesMut::new(),
         host: Bytes::new(),
+        last: None,
         deadline,
     };
     loop {
@@ -79,7 +80,15 @@ struct Connection<'a> {
     spare: BytesMut,
     /// The `Host` that was let in last.
     host: Bytes,
+    last: Option<Last>,
     deadline: Deadline,
+}
+
+/// The session of the last request that named one: the next is nearly always of the same.
+struct Last {
+    upstream: Arc<HttpUpstream>,
+    id: Box<str>,
+    session: Arc<EdgeSession>,
 }
 
 enum Step {
@@ -181,10 +190,16 @@ impl Connection<'_> {
         let call = self.call(head);
         self.out.extend_from_slice(&call.body);
         let account = Account::open(&self.gateway.shared, upstream.name(), &call);
-        let (right, session) = match upstream.right(&call, &account).await {
+        let known = self.known_session(&upstream, &call);
+        let was_known = known.is_some();
+        let (right, session) = match upstream.right(&call, &account, known).await {
             Ok(decided) => decided,
             Err(refusal) => return self.answer(&account.refused(&refusal, &call)).await,
         };
+        if let (false, Some(id), Some(session)) = (was_known, call.session_id(), &session) {
+            let (id, session, upstream) = (id.into(), Arc::clone(session), Arc::clone(&upstream));
+            self.last = Some(Last { upstream, id, session });
+        }
         let timeouts = &self.gateway.shared.config.timeouts;
         let mut connection = match plain.pool.take().await {
             Ok(connection) => connection,
@@ -206,15 +221,20 @@ impl Connection<'_> {
     fn call(&mut self, head: &RequestHead) -> Call {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
-        for (name, span) in [(SESSION_ID, &head.session_id), (PROTOCOL_VERSION, &head.protocol_version)] {
-            let value = span.as_ref().and_then(|span| HeaderValue::from_bytes(&self.received[span.clone()]).ok());
-            if let Some(value) = value {
-                parts.headers.insert(HeaderName::from_static(name), value);
-            }
-        }
+        let text = |span: &Option<head::Span>| -> Option<Box<str>> {
+            head::ascii(&self.received[span.clone()?]).map(Box::from)
+        };
+        let (session_id, version) = (text(&head.session_id), text(&head.protocol_version));
         self.received.advance(head.bytes);
         let body = self.received.split_to(head.content_length).freeze();
-        Call::read(parts, body, self.reached.client.clone())
+        Call::new(parts, session_id, version.as_deref(), body, self.reached.client.clone())
+    }
+
+    /// The session of the request before, if it is this one's too.
+    fn known_session(&self, upstream: &Arc<HttpUpstream>, call: &Call) -> Option<Arc<EdgeSession>> {
+        let last = self.last.as_ref()?;
+        let same = Arc::ptr_eq(&last.upstream, upstream) && call.session_id() == Some(&*last.id);
+        (same && last.session.is_current()).then(|| Arc::clone(&last.session))
     }
 
     /// Passes the response on as it comes.

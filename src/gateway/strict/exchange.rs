@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use http::{Response, response};
+use http::Response;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
@@ -15,11 +14,11 @@ use super::framing::Framing;
 use super::head::{self, ResponseHead, Unusual};
 use super::{HEAD_BYTES_MAX, READ_BYTES};
 use crate::edge::EdgeSession;
-use crate::gateway::call::{Call, Era, SESSION_ID};
+use crate::gateway::call::{Call, Era};
 use crate::gateway::forward::HttpUpstream;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
-use crate::gateway::tap::Tap;
+use crate::gateway::tap::{Content, Tap};
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -115,13 +114,15 @@ impl Exchange {
 
     /// The head is whole: the decision about an `initialize`, and the tap.
     fn begin(&mut self, head: &ResponseHead, closing: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.status = head.status;
-        self.copy_headers(head, &mut parts);
+        let value = |span: &Option<head::Span>| span.as_ref().map(|span| &self.read[span.clone()]);
+        let content = Content::of(value(&head.content_type), value(&head.content_encoding));
         let Stage::Head { session, .. } = &mut self.stage else { return Ok(()) };
         let session = match session.take() {
             Some(session) => session,
-            None => self.upstream.opened(&self.call, &parts.headers)?,
+            None => {
+                let id = value(&head.session_id).and_then(head::ascii);
+                self.upstream.opened(&self.call, id)?
+            }
         };
         let Stage::Head { account, .. } = std::mem::replace(&mut self.stage, Stage::Over) else { return Ok(()) };
         let framing = Framing::new(head.length);
@@ -130,22 +131,9 @@ impl Exchange {
         }
         out.extend_from_slice(b"\r\n");
         self.read.advance(head.bytes);
-        let tap = Tap::new(session, &parts, self.upstream.capture_bytes_max(), account);
+        let tap = Tap::new(session, head.status, content, self.upstream.capture_bytes_max(), account);
         self.stage = Stage::Body { framing, tap, keep_alive: head.keep_alive };
         Ok(())
-    }
-
-    /// The few headers that something here looks at.
-    fn copy_headers(&self, head: &ResponseHead, to: &mut response::Parts) {
-        let mut copy = |name: http::HeaderName, span: &Option<head::Span>| {
-            let value = span.as_ref().and_then(|span| HeaderValue::from_bytes(&self.read[span.clone()]).ok());
-            if let Some(value) = value {
-                to.headers.insert(name, value);
-            }
-        };
-        copy(CONTENT_TYPE, &head.content_type);
-        copy(CONTENT_ENCODING, &head.content_encoding);
-        copy(http::HeaderName::from_static(SESSION_ID), &head.session_id);
     }
 
     fn nonsense(&self, what: &str) -> Refusal {

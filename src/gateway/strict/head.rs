@@ -192,6 +192,11 @@ fn span_in(whole: &[u8], part: &[u8]) -> Span {
     start..start + part.len()
 }
 
+/// A value as text, where it is visible ASCII and not empty.
+pub(crate) fn ascii(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii() && !text.is_empty())
+}
+
 /// The headers that mean something here.
 enum Known {
     Host,
