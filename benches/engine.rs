@@ -4,6 +4,7 @@
 //! argument in four from an earlier result, as the edge's own facts see it. `UNDERCURRENT_BENCH_CALLS` (200000).
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,7 +168,7 @@ fn decisions(models: &ModelSlot) -> Result<(f64, f64)> {
         let fact = CallFact::of(message, Micros(0), 0, |_, _| {}).context("a call")?;
         let previous = message.call.as_ref().and_then(|call| call.previous_tools.first());
         let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
-        let names = |hash| model.as_ref().and_then(|model| model.name(hash)).map(|name| name.to_string());
+        let names = |hash| model.as_ref().and_then(|model| model.name(hash)).map(|name| Cow::Borrowed(&**name));
         let assessment = assess(model.as_deref(), scope, previous, &fact, &names);
         let decision = decide(assessment.p_value(), &message.target, &policy);
         took.push(started.elapsed().as_nanos() as f64 / 1_000.0);

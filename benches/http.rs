@@ -34,7 +34,7 @@ struct Target {
     name: &'static str,
     address: SocketAddr,
     path: &'static str,
-    _process: Process,
+    process: Process,
 }
 
 /// One target's figures, one entry a round.
@@ -68,6 +68,10 @@ fn main() -> Result<()> {
         }
     }
     report(&targets, &all);
+    if let Some(admin) = targets.iter().find_map(|target| target.process.admin) {
+        let (took, calls) = runtime.block_on(load::drained(admin))?;
+        println!("\nthe log was drained {:.1} s after the last call; {calls} calls are in published ticks", took.as_secs_f64());
+    }
     Ok(())
 }
 
@@ -80,17 +84,17 @@ fn targets() -> Result<Vec<Target>> {
     let gateway = Process::role("gateway", &[&url])?;
     let threads = Process::role("gateway-threads", &[&url])?;
     let mut targets = vec![
-        Target { name: "direct", address: direct, path: "/mcp", _process: echo },
-        Target { name: "bare hyper", address: bare.address, path: "/mcp", _process: bare },
-        Target { name: "gateway, 1 thread", address: gateway.address, path: "/mcp/bench", _process: gateway },
-        Target { name: "gateway, threads", address: threads.address, path: "/mcp/bench", _process: threads },
+        Target { name: "direct", address: direct, path: "/mcp", process: echo },
+        Target { name: "bare hyper", address: bare.address, path: "/mcp", process: bare },
+        Target { name: "gateway, 1 thread", address: gateway.address, path: "/mcp/bench", process: gateway },
+        Target { name: "gateway, threads", address: threads.address, path: "/mcp/bench", process: threads },
     ];
     match Process::undercurrent(&url) {
         Ok(serve) => targets.push(Target {
             name: "undercurrent serve",
             address: serve.address,
             path: "/mcp/bench",
-            _process: serve,
+            process: serve,
         }),
         Err(error) => println!("without `undercurrent serve`: {error:#}\n"),
     }

@@ -16,6 +16,9 @@ pub(crate) struct Measured {
     pub(crate) calls_per_second: f64,
 }
 
+/// Calls wait no longer than that to be learned once the load is over.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Never used twice, so that what pairs requests and answers by id sees what it would see in life.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -69,6 +72,26 @@ async fn connection(address: SocketAddr, path: &'static str, end: Instant) -> Re
     stream.write_all(end.as_bytes()).await?;
     response(&mut stream, &mut buffer).await?;
     Ok(nanos)
+}
+
+/// Waits until every call is in a published tick: how long that took, and how many calls there are.
+pub(crate) async fn drained(admin: SocketAddr) -> Result<(Duration, u64)> {
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(admin).await.context("connect to the admin listener")?;
+    let mut buffer = Vec::new();
+    while started.elapsed() < DRAINED_WITHIN {
+        let request = format!("GET /status HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let status: serde_json::Value = serde_json::from_slice(response(&mut stream, &mut buffer).await?)?;
+        let number = |name: &str| status.pointer(name).and_then(serde_json::Value::as_u64);
+        let (lag, queued) = (number("/lag_ticks"), number("/queued_events"));
+        ensure!(lag.is_some() && queued.is_some(), "the status has no lag");
+        if (lag, queued) == (Some(0), Some(0)) {
+            return Ok((started.elapsed(), number("/learned/calls").context("the status has no calls")?));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("the log was not drained within {DRAINED_WITHIN:?}")
 }
 
 /// The body of the next response, which must state its length.

@@ -38,6 +38,8 @@ const ROLE: &str = "--role";
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where it says how it is doing, if it does.
+    pub(crate) admin: Option<SocketAddr>,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -51,7 +53,7 @@ impl Process {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim().parse().with_context(|| format!("read where {role} listens"))?;
-        Ok(Self { child, address, _data: None })
+        Ok(Self { child, address, admin: None, _data: None })
     }
 
     /// The real thing, learning on, as it was built beside this benchmark.
@@ -69,7 +71,7 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
-        let mut process = Self { child, address, _data: Some(data) };
+        let mut process = Self { child, address, admin: Some(admin), _data: Some(data) };
         process.wait_until_up()?;
         Ok(process)
     }

@@ -1,5 +1,6 @@
 //! One session at the edge: every message becomes facts, then an event; every call a verdict before it is forwarded.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -260,17 +261,17 @@ pub(super) fn assess_message(
 }
 
 /// The text of a name hash: one of the message's own names, else one that the model knows.
-fn name_in(message: &v1::Message, hash: u64, model: &Model) -> Option<String> {
+fn name_in<'a>(message: &'a v1::Message, hash: u64, model: &'a Model) -> Option<Cow<'a, str>> {
     if let Some(name) = model.name(hash) {
-        return Some(name.to_string());
+        return Some(Cow::Borrowed(name));
     }
     let call = message.call.as_ref()?;
     let tools = call.previous_tools.iter().chain(std::iter::once(&message.target));
     let sources = call.leaves.iter().map(|leaf| &leaf.source);
     let name = tools.chain(sources).find(|name| name_hash(&[name]) == hash);
-    name.cloned().or_else(|| {
+    name.map(|name| Cow::Borrowed(name.as_str())).or_else(|| {
         let leaf = call.leaves.iter().find(|leaf| name_hash(&[&message.target, &leaf.path]) == hash)?;
-        Some(undercurrent_dataflows::model::name_text(&[&message.target, &leaf.path]))
+        Some(Cow::Owned(undercurrent_dataflows::model::name_text(&[&message.target, &leaf.path])))
     })
 }
 

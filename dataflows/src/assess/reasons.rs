@@ -1,5 +1,6 @@
 //! Reasons: the largest terms in words, and `other` for the rest.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use undercurrent_schemas::v1::{Reason, Term, TermKind};
@@ -13,7 +14,7 @@ const REASONS: usize = 3;
 const TEXT_BYTES: usize = 128;
 
 /// Looks up the text of a name hash.
-pub type Names<'a> = dyn Fn(u64) -> Option<String> + 'a;
+pub type Names<'a> = dyn Fn(u64) -> Option<Cow<'a, str>> + 'a;
 
 /// The largest terms, then `other`; the weights add up to the score. Terms without weight are no reason.
 pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reason> {
@@ -31,19 +32,19 @@ pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reas
 }
 
 fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
-    let name = |hash: u64| names(hash).unwrap_or_else(|| "?".to_owned());
+    let name = |hash: u64| names(hash).unwrap_or(Cow::Borrowed("?"));
     let tool = || name(witness.tool);
     let parameter = || name(witness.parameter).replace(" \u{203a} ", ".");
     let after = || match name(witness.previous) {
-        previous if previous.is_empty() => "at the start of a session".to_owned(),
-        previous => format!("after `{previous}`"),
+        previous if previous.is_empty() => Cow::Borrowed("at the start of a session"),
+        previous => Cow::Owned(format!("after `{previous}`")),
     };
     let mut text = String::with_capacity(TEXT_BYTES);
     let (value, occasions, alike) = (term.value, witness.occasions, witness.alike);
     let often = |alike: u64| match alike {
-        0 => "it never did".to_owned(),
-        1 => "it did once".to_owned(),
-        n => format!("it did {n} times"),
+        0 => Cow::Borrowed("it never did"),
+        1 => Cow::Borrowed("it did once"),
+        n => Cow::Owned(format!("it did {n} times")),
     };
     // Writing to a String cannot fail.
     let _ = match term.kind() {

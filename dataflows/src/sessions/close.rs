@@ -1,5 +1,7 @@
 //! The end of a part: it is scored by the model of an earlier tick, and then teaches, unless the gate holds it back.
 
+use std::borrow::Cow;
+
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
 
@@ -100,6 +102,6 @@ fn score(model: Option<&Model>, scope: u64, session: &SessionFact, dictionary: &
     let calls: Vec<_> =
         session.with_previous().map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
     let terms = session_terms(session, &calls);
-    let assessment = assess_session(model, scope, &terms, &|hash| dictionary.text(hash).map(str::to_owned));
+    let assessment = assess_session(model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));
     Some(Scored { assessment, terms, calls })
 }

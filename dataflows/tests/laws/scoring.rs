@@ -87,7 +87,7 @@ pub(crate) fn answers(model: &Model, plans: &[Plan]) -> Vec<Assessment> {
 }
 
 fn check(model: &Model, scope: u64, session: &SessionFact) {
-    let names = |hash: u64| model.name(hash).map(|name| name.to_string());
+    let names = |hash: u64| model.name(hash).map(|name| std::borrow::Cow::Borrowed(&**name));
     let mut terms = Vec::new();
     for (previous, call, _) in session.with_previous() {
         let of_call = known(assess(Some(model), scope, previous, call, &names));
