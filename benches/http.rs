@@ -70,7 +70,10 @@ fn main() -> Result<()> {
     report(&targets, &all);
     if let Some(admin) = targets.iter().find_map(|target| target.process.admin) {
         let (took, calls) = runtime.block_on(load::drained(admin))?;
-        println!("\nthe log was drained {:.1} s after the last call; {calls} calls are in published ticks", took.as_secs_f64());
+        println!(
+            "\nthe log was drained {:.1} s after the last call; {calls} calls are in published ticks",
+            took.as_secs_f64()
+        );
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::v1;
 
 pub use record::{RecordError, Recorder};
 pub use session::EdgeSession;
@@ -68,9 +69,35 @@ pub struct SessionRef {
 }
 
 /// The right to forward one client message: only a decision makes one, and forwarding uses it up.
-#[derive(Debug)]
+///
+/// What was seen of the message goes to the log when its permit is used up: after the message has left, if the permit is
+/// kept until then, since nobody waits for the log.
 #[must_use = "a permit that is dropped is a message that was not forwarded"]
-pub struct Permit(());
+pub struct Permit {
+    /// Only dropped.
+    _seen: Option<Seen>,
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// Events that are queued when this is dropped.
+struct Seen {
+    shared: Arc<Shared>,
+    events: Vec<v1::Event>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        for event in self.events.drain(..) {
+            // A full queue is counted by the log, which also leaves a gap record; the message goes its way.
+            let _ = self.shared.log.append(event);
+        }
+    }
+}
 
 /// What to do with a client message.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{self, Direction};
 
-use super::{Outcome, Permit, SessionKey, SessionRef, Shared};
+use super::{Outcome, Permit, Seen, SessionKey, SessionRef, Shared};
 use crate::config::Payload;
 use crate::policy::{self, Decision};
 
@@ -64,7 +64,7 @@ impl EdgeSession {
     pub fn client_message_read(&self, body: &[u8], read: impl FnMut(&v1::Message)) -> Outcome {
         match self.shared.upgrade() {
             Some(shared) => self.decide_about(&shared, body, shared.clock.now(), read),
-            None => Outcome::Forward(Permit(())),
+            None => Outcome::Forward(Permit { _seen: None }),
         }
     }
 
@@ -83,7 +83,7 @@ impl EdgeSession {
 
     /// As [`Self::client_message`], at a time that a recording gives.
     pub fn client_message_at(&self, body: &[u8], ts: Micros) -> Outcome {
-        let Some(shared) = self.shared.upgrade() else { return Outcome::Forward(Permit(())) };
+        let Some(shared) = self.shared.upgrade() else { return Outcome::Forward(Permit { _seen: None }) };
         self.decide_about(&shared, body, ts, |_| {})
     }
 
@@ -94,31 +94,41 @@ impl EdgeSession {
         ts: Micros,
         mut read: impl FnMut(&v1::Message),
     ) -> Outcome {
-        let mut outcome = Outcome::Forward(Permit(()));
-        self.observe(shared, Direction::ClientToServer, body, ts, |message| {
+        // Of a batch: the strictest.
+        let mut strictest = Decision::Allow;
+        let events = self.observe(shared, Direction::ClientToServer, body, ts, |message| {
             read(message);
             if message.call.is_some() {
                 let decision = self.decide(shared, message, ts);
-                if let Decision::Block(reason) = decision {
-                    outcome = Outcome::Block(reason);
-                } else if let (Decision::Delay(pause), Outcome::Forward(_)) = (decision, &outcome) {
-                    outcome = Outcome::Delay(pause, Permit(()));
+                let stricter = match (&decision, &strictest) {
+                    (Decision::Block(_), _) => true,
+                    (Decision::Delay(_), before) => !matches!(before, Decision::Block(_) | Decision::Delay(_)),
+                    _ => false,
+                };
+                if stricter {
+                    strictest = decision;
                 }
             }
         });
-        outcome
+        let seen = Seen { shared: Arc::clone(shared), events };
+        match strictest {
+            Decision::Block(reason) => Outcome::Block(reason),
+            Decision::Delay(pause) => Outcome::Delay(pause, Permit { _seen: Some(seen) }),
+            _ => Outcome::Forward(Permit { _seen: Some(seen) }),
+        }
     }
 
     /// As [`Self::server_message`], at a time that a recording gives.
     pub fn server_message_at(&self, body: &[u8], ts: Micros) -> Option<String> {
         let shared = self.shared.upgrade()?;
         let mut error = None;
-        self.observe(&shared, Direction::ServerToClient, body, ts, |message| {
+        let events = self.observe(&shared, Direction::ServerToClient, body, ts, |message| {
             let error_type = message.result.as_ref().map(|result| &result.error_type);
             if let Some(error_type) = error_type.filter(|error_type| !error_type.is_empty()) {
                 error = Some(error_type.clone());
             }
         });
+        drop(Seen { shared, events });
         error
     }
 
@@ -126,7 +136,8 @@ impl EdgeSession {
     pub fn end_at(&self, ts: Micros) {
         let Some(shared) = self.shared.upgrade() else { return };
         let public_id = Arc::clone(&self.lock().public_id);
-        self.append(&shared, &public_id, ts, Body::SessionEnd(v1::SessionEnd {}));
+        let event = self.event(&shared, &public_id, ts, Body::SessionEnd(v1::SessionEnd {}));
+        drop(Seen { shared: Arc::clone(&shared), events: vec![event] });
         if let Some(recorder) = &shared.recorder {
             recorder.end(ts, &public_id, &self.session);
         }
@@ -166,7 +177,7 @@ impl EdgeSession {
         body: &[u8],
         ts: Micros,
         mut decide: impl FnMut(&mut v1::Message),
-    ) {
+    ) -> Vec<v1::Event> {
         let mut state = self.lock();
         let silent_us = ts.0.saturating_sub(self.last_seen.fetch_max(ts.0, Ordering::Relaxed));
         if matches!(self.session.key, SessionKey::Stateless { .. })
@@ -176,7 +187,7 @@ impl EdgeSession {
             state.public_id = public_id(&self.session, shared, ts);
         }
         let public_id = Arc::clone(&state.public_id);
-        // The lock is held until the events are queued, so that the log has them in the order of the facts.
+        let mut events = Vec::with_capacity(1);
         for mut message in state.facts.observe(direction, body, &shared.settings.key) {
             message.transport = self.session.transport.as_str().to_owned();
             match shared.settings.payload {
@@ -185,7 +196,7 @@ impl EdgeSession {
                 Payload::Full => message.payload = body.to_vec(),
             }
             decide(&mut message);
-            self.append(shared, &public_id, ts, Body::Message(Box::new(message)));
+            events.push(self.event(shared, &public_id, ts, Body::Message(Box::new(message))));
         }
         if let Some(recorder) = &shared.recorder {
             recorder.frame(ts, &public_id, &self.session, direction, body);
@@ -193,6 +204,7 @@ impl EdgeSession {
         self.report_bytes(&mut state);
         drop(state);
         shared.table.forget_values(shared);
+        events
     }
 
     /// Assesses a call by the live model and decides what to do with it; both go into the message.
@@ -210,9 +222,9 @@ impl EdgeSession {
         if shared.policy.mode().enforces() { decision } else { Decision::Allow }
     }
 
-    fn append(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) {
+    fn event(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) -> v1::Event {
         shared.metrics.event(&body);
-        let event = v1::Event {
+        v1::Event {
             id: None,
             ts_us: ts.0,
             tenant: shared.settings.tenant.to_string(),
@@ -221,9 +233,7 @@ impl EdgeSession {
             server: self.session.server.to_string(),
             digest_key: shared.settings.key.id,
             body: Some(body),
-        };
-        // A full queue is counted by the log, which also leaves a gap record; the message goes its way.
-        let _ = shared.log.append(event);
+        }
     }
 
     fn report_bytes(&self, state: &mut State) {

@@ -29,6 +29,15 @@ pub(crate) enum Right {
     NoMessage,
 }
 
+impl Right {
+    /// Whoever has sent has no right left to send again.
+    pub(crate) fn use_up(self) {
+        if let Self::Decided(permit) = self {
+            drop(permit);
+        }
+    }
+}
+
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HopError {
@@ -68,8 +77,7 @@ impl Hop {
         request: Request<Full<Bytes>>,
         patience: Option<Duration>,
     ) -> Result<Response<Incoming>, HopError> {
-        // Used up: whoever has sent has no right left to send again.
-        let _: Right = right;
+        right.use_up();
         let response = match self {
             Self::Plain(client) => client.request(request),
             Self::Tls(client) => client.request(request),

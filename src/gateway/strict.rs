@@ -79,15 +79,16 @@ impl Plain {
     }
 }
 
-/// Sends a whole request. Whoever has sent has no right left to send again.
+/// Sends a whole request.
 async fn send(right: Right, connection: &mut TcpStream, request: &[u8], timeouts: &Timeouts) -> io::Result<()> {
-    let _: Right = right;
     // Nearly always it fits into the socket's buffer, and needs no timer.
     let sent = match connection.try_write(request) {
         Ok(sent) => sent,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
+    // Now, as what was seen of the message goes to the log with it, and the message is on its way.
+    right.use_up();
     if sent == request.len() {
         return Ok(());
     }
