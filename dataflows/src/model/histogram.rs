@@ -2,14 +2,16 @@
 
 use ndarray::Array2;
 
-/// Bins of a block: a tail adds up the rest of one block, and whole blocks after it.
+/// Bins of a block: a tail adds up the rest of one block to what is kept of the blocks after it.
 const BLOCK: usize = 32;
 
-/// One histogram per term: counts by (term, bin), and their sums by (term, block).
+/// One histogram per term: counts by (term, bin), and by (term, block) how many are in this block or in one above. A
+/// tail is read at every decision, cold; it should touch few lines of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Histograms {
     counts: Array2<u64>,
-    blocks: Array2<u64>,
+    /// One more than there are blocks: nothing is above the last.
+    from_block: Array2<u64>,
 }
 
 /// What a tail rests on.
@@ -23,30 +25,27 @@ pub struct Tail {
 
 impl Histograms {
     pub(crate) fn new(terms: usize, bins: usize) -> Self {
-        Self { counts: Array2::zeros((terms, bins)), blocks: Array2::zeros((terms, bins.div_ceil(BLOCK))) }
+        Self { counts: Array2::zeros((terms, bins)), from_block: Array2::zeros((terms, bins.div_ceil(BLOCK) + 1)) }
     }
 
     /// Replaces `before` by `after` among the counts of a bin.
     pub(crate) fn change(&mut self, term: usize, bin: u32, before: u64, after: u64) {
         let bin = bin as usize;
-        if let (Some(count), Some(block)) = (self.counts.get_mut((term, bin)), self.blocks.get_mut((term, bin / BLOCK)))
-        {
-            *count = *count + after - before;
-            *block = *block + after - before;
+        let Some(count) = self.counts.get_mut((term, bin)) else { return };
+        *count = *count + after - before;
+        for from_block in self.from_block.row_mut(term).iter_mut().take(bin / BLOCK + 1) {
+            *from_block = *from_block + after - before;
         }
     }
 
     pub(crate) fn tail(&self, term: usize, bin: u32) -> Tail {
-        let (Some(counts), Some(blocks)) = (row(&self.counts, term), row(&self.blocks, term)) else {
+        let (Some(counts), Some(from_block)) = (row(&self.counts, term), row(&self.from_block, term)) else {
             return Tail::default();
         };
         let bin = (bin as usize).min(counts.len());
         let next = bin.div_ceil(BLOCK);
         let rest: u64 = counts[bin..(next * BLOCK).min(counts.len())].iter().sum();
-        let (before, after) = blocks.split_at(next);
-        let (before, after): (u64, u64) = (before.iter().sum(), after.iter().sum());
-        // The rest of the bin's own block is among the blocks before the next.
-        Tail { at_least: rest + after, of: before + after }
+        Tail { at_least: rest + from_block[next], of: from_block[0] }
     }
 }
 
