@@ -17,6 +17,7 @@ use undercurrent::engine::Engine;
 use undercurrent::log::{EmbeddedLog, EventLog, LogOptions};
 use undercurrent::policy::{Policy, decide};
 use undercurrent::telemetry::EdgeMetrics;
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::assess::assess;
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
@@ -107,6 +108,7 @@ fn fill(log: &Arc<EmbeddedLog>, calls: u64) -> Result<Duration> {
         sessions_max: usize::MAX,
         session_idle: Duration::from_secs(300),
         payload: Payload::None,
+        left_out: LeftOut::default(),
     };
     let metrics = Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?);
     let clock = Arc::new(EventClock::default());

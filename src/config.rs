@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::Limits;
 
 pub use self::cidr::{Cidr, NotCidr};
@@ -104,6 +105,8 @@ pub struct Engine {
     pub learning_gate_p: f64,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
+    /// Terms that add nothing to a score.
+    pub left_out: LeftOut,
 }
 
 /// When a history file is closed, and how it is compressed.

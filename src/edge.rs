@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::Micros;
@@ -122,6 +123,8 @@ pub struct EdgeSettings {
     /// Silence after which a session is forgotten, and a stateless one is another.
     pub session_idle: Duration,
     pub payload: Payload,
+    /// Terms that add nothing to a call's score.
+    pub left_out: LeftOut,
 }
 
 /// The edge of one process; cheap to clone.

@@ -170,6 +170,7 @@ impl Run {
                 sessions_max: usize::MAX,
                 session_idle: Duration::from_micros(options.sessions.timing.session_idle_us.unsigned_abs()),
                 payload: Payload::None,
+                left_out: options.sessions.left_out,
             },
             options.policy.clone(),
             Arc::clone(&log) as Arc<dyn EventLog>,

@@ -27,6 +27,7 @@ use undercurrent::gateway::{Gateway, GatewayConfig, GatewayMetrics, serve};
 use undercurrent::log::{EventLog, LogFull};
 use undercurrent::policy::Policy;
 use undercurrent::telemetry::EdgeMetrics;
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::Sequence;
@@ -241,6 +242,7 @@ fn edge() -> Result<Edge> {
         sessions_max: 100_000,
         session_idle: Duration::from_secs(300),
         payload: Payload::None,
+        left_out: LeftOut::default(),
     };
     let metrics = Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?);
     let clock = Arc::new(EventClock::default());

@@ -21,6 +21,7 @@ pub use outbox::{Counters, Measure, Outbox};
 
 use calls::{Calls, Settled};
 
+use crate::assess::LeftOut;
 use crate::graph::EntityKey;
 use crate::model::{Entry, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
@@ -52,6 +53,8 @@ pub struct Gate {
 pub struct Settings {
     pub timing: Timing,
     pub gate: Gate,
+    /// Terms that add nothing to a session's score.
+    pub left_out: LeftOut,
     /// Calls of one session that wait for an answer; the oldest is settled as unanswered beyond that.
     pub open_calls_max: usize,
 }
@@ -67,6 +70,7 @@ impl Default for Settings {
                 session_memory_us: 3_600 * SECOND,
             },
             gate: Gate { flag_p: 0.01, learn_p: 0.01 },
+            left_out: LeftOut::default(),
             open_calls_max: 1024,
         }
     }

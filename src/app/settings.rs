@@ -30,6 +30,7 @@ pub(super) fn sessions(config: &Config) -> Settings {
             ..defaults.timing
         },
         gate: Gate { flag_p: engine.alert_budget, learn_p: engine.learning_gate_p },
+        left_out: engine.left_out,
         ..defaults
     }
 }
@@ -74,6 +75,7 @@ pub(super) fn edge(config: &Config, key: DigestKey) -> EdgeSettings {
         sessions_max: config.gateway.sessions_max,
         session_idle: config.engine.session_idle,
         payload: config.capture.payload,
+        left_out: config.engine.left_out,
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) struct RawEngine {
     pub call_timeout_s: u64,
     pub learning_gate_p: f64,
     pub alert_budget: f64,
+    pub leave_out_terms: Vec<String>,
 }
 
 impl Default for RawEngine {
@@ -132,6 +133,7 @@ impl Default for RawEngine {
             call_timeout_s: 300,
             learning_gate_p: 0.01,
             alert_budget: 0.01,
+            leave_out_terms: Vec::new(),
         }
     }
 }

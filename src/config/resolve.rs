@@ -1,11 +1,12 @@
 //! From what is written to what is meant: ranges, addresses, names. The only maker of a [`Config`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use undercurrent_dataflows::assess::{CALL_TERMS, LeftOut, SESSION_TERMS};
 use undercurrent_dataflows::facts::Limits;
 use url::Url;
 
@@ -130,6 +131,17 @@ impl Check<'_> {
             call_timeout: seconds(number!(self, raw.engine.call_timeout_s, 1..=86_400)),
             learning_gate_p: self.probability("engine.learning_gate_p", raw.engine.learning_gate_p)?,
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
+            left_out: self.left_out(&raw.engine.leave_out_terms)?,
+        })
+    }
+
+    fn left_out(&self, terms: &[String]) -> Result<LeftOut, ConfigError> {
+        terms.iter().try_fold(LeftOut::default(), |left_out, term| {
+            left_out.and(term).ok_or_else(|| {
+                let known: BTreeSet<_> = CALL_TERMS.iter().chain(&SESSION_TERMS).map(|term| term.name()).collect();
+                let remedy = format!("give some of {}", known.into_iter().collect::<Vec<_>>().join(", "));
+                self.wrong("engine.leave_out_terms", quoted(term), "not a term of a score", remedy)
+            })
         })
     }
 

@@ -112,6 +112,7 @@ fn mistakes_are_named_with_place_key_value_and_remedy() {
         "[gateway]\nallowed_hosts = [\"http://x\"]",
         "[gateway]\ntrusted_proxies = [\"10.0.0.0/99\"]",
         "[engine]\nalert_budget = 1.5",
+        "[engine]\nleave_out_terms = [\"repeat\"]",
         "[capture]\npayload = \"all\"",
         "[listen]\nmcp = \"8808\"",
         "[listen]\nadmin = \"0.0.0.0:8809\"",

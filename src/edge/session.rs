@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use undercurrent_dataflows::assess::assess;
+use undercurrent_dataflows::assess::{LeftOut, assess_without};
 use undercurrent_dataflows::facts::SessionFacts;
 use undercurrent_dataflows::model::{Model, name_hash};
 use undercurrent_dataflows::session::{CallFact, none};
@@ -211,7 +211,8 @@ impl EdgeSession {
     fn decide(&self, shared: &Shared, message: &mut v1::Message, ts: Micros) -> Decision {
         let started = Instant::now();
         let guard = shared.models.load();
-        let assessment = assess_message(guard.as_deref(), self.scope, message, ts);
+        let left_out = shared.settings.left_out;
+        let assessment = assess_message(left_out, guard.as_deref(), self.scope, message, ts);
         let decision = policy::decide(assessment.p_value(), &message.target, &shared.policy);
         message.verdict = Some(v1::Verdict {
             decision: decision.to_wire().into(),
@@ -256,6 +257,7 @@ impl EdgeSession {
 
 /// What the model says of a call, given the facts of its message.
 pub(super) fn assess_message(
+    left_out: LeftOut,
     model: Option<&Model>,
     scope: u64,
     message: &v1::Message,
@@ -267,7 +269,7 @@ pub(super) fn assess_message(
     let Some(fact) = CallFact::of(message, ts, 0, |_, _| {}) else { return Assessment::Unknown };
     let previous = message.call.as_ref().and_then(|call| call.previous_tools.first());
     let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
-    assess(Some(model), scope, previous, &fact, &|hash| name_in(message, hash, model))
+    assess_without(left_out, Some(model), scope, previous, &fact, &|hash| name_in(message, hash, model))
 }
 
 /// The text of a name hash: one of the message's own names, else one that the model knows.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::Sequence;
@@ -49,6 +50,7 @@ pub(crate) fn edge() -> (Edge, Arc<ListLog>) {
         sessions_max: 100,
         session_idle: Duration::from_secs(300),
         payload: Payload::None,
+        left_out: LeftOut::default(),
     };
     let metrics = EdgeMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let edge = Edge::new(

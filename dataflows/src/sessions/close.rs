@@ -6,7 +6,7 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
 
 use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
-use crate::assess::{Assessment, CallTerms, SessionTerms, assess_session, call_terms, session_terms};
+use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
 use crate::model::{Model, Part as ModelPart};
 use crate::session::SessionFact;
 use crate::teach;
@@ -28,7 +28,7 @@ impl Session {
         let scope = self.identity.scope;
         learning.dictionary.learn_pairs(&part.fact, out);
 
-        let scored = score(model, scope, &part.fact, &learning.dictionary);
+        let scored = score(model, scope, &part.fact, &learning.dictionary, learning.settings.left_out);
         let p_value = scored.as_ref().and_then(|scored| scored.assessment.p_value());
         let flagged = p_value.map(|p_value| p_value <= learning.settings.gate.flag_p);
         let has_calls = !part.fact.calls.is_empty();
@@ -94,7 +94,13 @@ impl Scored {
 }
 
 /// Scores a session that made calls, if a model is live for it.
-fn score(model: Option<&Model>, scope: u64, session: &SessionFact, dictionary: &Dictionary) -> Option<Scored> {
+fn score(
+    model: Option<&Model>,
+    scope: u64,
+    session: &SessionFact,
+    dictionary: &Dictionary,
+    left_out: LeftOut,
+) -> Option<Scored> {
     let model = model.filter(|model| model.is_live(scope))?;
     if session.calls.is_empty() {
         return None;
@@ -102,6 +108,7 @@ fn score(model: Option<&Model>, scope: u64, session: &SessionFact, dictionary: &
     let calls: Vec<_> =
         session.with_previous().map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
     let terms = session_terms(session, &calls);
-    let assessment = assess_session(model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));
+    let assessment =
+        assess_session_without(left_out, model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));
     Some(Scored { assessment, terms, calls })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
@@ -26,6 +27,7 @@ pub(crate) fn settings() -> GraphSettings {
                 session_memory_us: 3_600 * SECOND,
             },
             gate: Gate { flag_p: 0.05, learn_p: 0.0 },
+            left_out: LeftOut::default(),
             open_calls_max: 1_024,
         },
         windows: WindowSettings { lateness_us: (TIMEOUT_S + LATENESS_S) * SECOND, ..WindowSettings::default() },

@@ -5,13 +5,13 @@ use undercurrent_dataflows::assess::{
     Assessment, CALL_TERMS, Known, LeftOut, SESSION_TERMS, assess, assess_session, assess_session_without,
     assess_without, call_terms, session_terms,
 };
-use undercurrent_dataflows::model::{Model, name_hash};
+use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
 use undercurrent_dataflows::session::{Answer, CallFact, SessionFact};
 use undercurrent_schemas::v1;
 
 use crate::cases;
-use crate::run::{run, settings};
+use crate::run::{Run, run, settings};
 use crate::traffic::{Plan, any_plans, any_sizes, events, ticks};
 
 /// The sum of at most a dozen weights, added in another order.
@@ -114,6 +114,26 @@ proptest! {
             } else if let Some((call, _)) = session.calls.first() {
                 prop_assert_eq!(assess(Some(&run.model), scope, 0, call, &|_| None), Assessment::Unknown);
             }
+        }
+    }
+
+    /// What an operator leaves out is in no score, and is learned all the same: it can come back.
+    #[test]
+    fn what_is_left_out_is_learned_all_the_same(plans in any_plans(), term in 0..SESSION_TERMS.len()) {
+        let term = SESSION_TERMS[term];
+        let mut without = settings();
+        without.sessions.left_out = LeftOut::default().and(term.name()).expect("a term");
+        let ticks = ticks(&events(&plans), &[5]);
+        let (with, without) = (run(&settings(), 1, &ticks), run(&without, 1, &ticks));
+        prop_assert_eq!(with.count(Part::SessionTerm), without.count(Part::SessionTerm));
+        let assessments = |run: &Run| -> Vec<_> {
+            let rows = run.outputs.iter().flat_map(|output| &output.sessions);
+            rows.filter_map(|row| row.assessment.clone()).collect()
+        };
+        for (with, without) in assessments(&with).iter().zip(assessments(&without)) {
+            prop_assert!(without.score <= with.score + CLOSE);
+            let kinds: Vec<_> = with.terms.iter().map(|term| term.kind).filter(|kind| *kind != i32::from(term)).collect();
+            prop_assert_eq!(kinds, without.terms.iter().map(|term| term.kind).collect::<Vec<_>>());
         }
     }
 
