@@ -17,8 +17,7 @@ use undercurrent::engine::Engine;
 use undercurrent::log::{EmbeddedLog, EventLog, LogOptions};
 use undercurrent::policy::{Policy, decide};
 use undercurrent::telemetry::EdgeMetrics;
-use undercurrent_dataflows::assess::LeftOut;
-use undercurrent_dataflows::assess::assess;
+use undercurrent_dataflows::assess::{LeftOut, assess};
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
 use undercurrent_dataflows::model::{ModelSlot, Publisher, name_hash};
@@ -119,7 +118,8 @@ fn fill(log: &Arc<EmbeddedLog>, calls: u64) -> Result<Duration> {
         let ts = Micros(START_US + (n * 1_000_000 / 20_000) as i64);
         let (session, call, answer) = exchange(n);
         let session = edge.session_at(&session, ts);
-        let _permit = session.client_message_at(&call, ts);
+        // Used up at once, so that the log has the call before its answer.
+        drop(session.client_message_at(&call, ts));
         session.server_message_at(&answer, ts.plus(5_000));
         if n / 1_000 % CALLS_PER_SESSION == CALLS_PER_SESSION - 1 {
             session.end_at(ts.plus(6_000));

@@ -253,6 +253,27 @@ async fn check_disconnect(version: &str, before_head: bool, expect_cancelled: bo
     gateway.stop().await;
 }
 
+/// Found by reading: what stood before the break was heard as if it had been passed on.
+#[tokio::test]
+async fn broken_framing_aborts_the_response_and_nothing_else() {
+    for body in ["5\r\nhello\r\nnonsense", "5\r\nhelloX", "nonsense"] {
+        let (upstream, served) = scripted(move |mut peer| async move {
+            peer.until("}\n").await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+            peer.send(&format!("{head}{body}")).await;
+            assert_eq!(peer.rest().await, "", "the connection is not used again");
+        })
+        .await;
+        let gateway = before(upstream).await;
+        let mut client = Peer::connect(gateway.address).await;
+        client.post("/mcp/up", "mcp-session-id: s\r\n", "{\"id\":1,\"method\":\"x\"}\n").await;
+        assert!(!client.rest().await.contains("0\r\n\r\n"), "it does not look whole");
+        until(|| gateway.requests("up", "aborted") == 1).await;
+        within(served).await.unwrap();
+        gateway.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_legacy_client_that_leaves_cancels_nothing() {
     check_disconnect("2025-06-18", true, false).await;

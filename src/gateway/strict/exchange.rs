@@ -104,6 +104,8 @@ impl Exchange {
         let Stage::Body { framing, .. } = &mut self.stage else { return Ok(Progress::Aborted) };
         let payload = &mut self.payload;
         let Ok(taken) = framing.advance(&self.read, |range| payload.push(range)) else {
+            // What was found before the break is not passed on, so it is not heard either.
+            payload.clear();
             tracing::warn!(upstream = %self.upstream.name(), "the framing of a response is broken");
             return Ok(Progress::Aborted);
         };
@@ -184,7 +186,9 @@ impl Exchange {
     }
 
     /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on.
-    pub(crate) fn abandon(self) {
+    pub(crate) fn abandon(mut self) {
+        // What could not be written any more was said all the same.
+        self.hear();
         if self.call.era == Era::Modern {
             self.end(Ending::ClientLeft);
             return;
