@@ -11,7 +11,6 @@ mod exchange;
 mod framing;
 mod head;
 mod pool;
-mod prefixed;
 #[cfg(test)]
 mod tests;
 

@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Request, Response};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::deadline::Deadline;
 use super::exchange::{Exchange, Progress};
 use super::head::{self, RequestHead, Unusual};
-use super::prefixed::Prefixed;
 use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
 use crate::edge::EdgeSession;
 use crate::gateway::call::{Call, Client};
@@ -38,7 +37,7 @@ pub(crate) async fn serve(
     gateway: &Gateway,
     reached: Reached,
     stopped: &mut watch::Receiver<()>,
-) -> Option<Prefixed> {
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
     let deadline = Deadline::new(gateway.shared.config.timeouts.head);
     let mut connection = Connection {
         gateway,
@@ -55,7 +54,11 @@ pub(crate) async fn serve(
     loop {
         let next = match connection.request(stopped).await {
             Step::Request(head, upstream) => connection.exchange(&head, upstream, stopped).await,
-            Step::Unusual => return Some(Prefixed::new(connection.received, connection.stream)),
+            Step::Unusual => {
+                // What was read comes first.
+                let (rest, writer) = connection.stream.into_split();
+                return Some(tokio::io::join(AsyncReadExt::chain(io::Cursor::new(connection.received), rest), writer));
+            }
             Step::Closed => Next::Close,
         };
         if next == Next::Close {
