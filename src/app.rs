@@ -1,16 +1,20 @@
 //! Puts the parts together: the only place that knows all of them.
 
 mod background;
+mod key;
 mod models;
 mod node;
 mod owner;
 mod progress;
+mod reload;
 mod screen;
 mod serve;
 mod settings;
 mod signals;
 mod status;
 mod wrap;
+
+pub use self::key::key;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

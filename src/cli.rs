@@ -48,6 +48,11 @@ pub enum Command {
         after_help = "Example:\n  undercurrent replay traffic.jsonl.zst --history ./replayed\n\nThen ask, for example with DuckDB:\n  SELECT session_id, score, reasons FROM './replayed/sessions/**/*.parquet' ORDER BY score DESC LIMIT 10"
     )]
     Replay(ReplayArgs),
+    /// Make a bearer key for somebody who may use the gateway, and the line of the config file that says so.
+    #[command(
+        after_help = "Example:\n  undercurrent key alice\n\nThe config file holds the key's hash only; a lost key cannot be found again, but replaced."
+    )]
+    Key(KeyArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -89,6 +94,13 @@ pub struct WrapArgs {
     /// The server's command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct KeyArgs {
+    /// Whose key it is: the principal under which its calls are known, limited and learned.
+    #[arg(value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub name: String,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
@@ -136,7 +137,7 @@ pub struct Edge {
 #[derive(Debug)]
 struct Shared {
     settings: EdgeSettings,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     log: Arc<dyn EventLog>,
     models: ModelSlot,
     clock: Arc<EventClock>,
@@ -155,7 +156,7 @@ impl Edge {
         metrics: Arc<EdgeMetrics>,
         recorder: Option<Recorder>,
     ) -> Self {
-        let table = Table::default();
+        let (table, policy) = (Table::default(), ArcSwap::from_pointee(policy));
         Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table }) }
     }
 
@@ -167,6 +168,11 @@ impl Edge {
     /// As [`Self::session`], at a time that a recording gives.
     pub fn session_at(&self, session: &SessionRef, now: Micros) -> Arc<EdgeSession> {
         self.shared.table.get(session, &self.shared, now)
+    }
+
+    /// Decides by other rules from the next message on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.policy.store(Arc::new(policy));
     }
 
     /// Forgets sessions that have been silent for the idle time, and values beyond the memory bound. Call it now and

@@ -10,6 +10,7 @@ mod history;
 mod log;
 pub mod names;
 mod register;
+mod reload;
 mod tracing_init;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::edge::EdgeMetrics;
 pub use self::engine::EngineMetrics;
 pub use self::history::HistoryMetrics;
 pub use self::log::LogMetrics;
+pub use self::reload::ReloadMetrics;
 pub use self::tracing_init::{LogFormat, TracingError, init_tracing};
 
 /// The metrics of every component.

@@ -55,6 +55,11 @@ impl EdgeSession {
         })
     }
 
+    /// Whose session it is.
+    pub fn principal(&self) -> &Arc<str> {
+        &self.session.principal
+    }
+
     /// Call with the whole body (one message or a batch) before it is forwarded. Microseconds; never waits.
     pub fn client_message(&self, body: &[u8]) -> Outcome {
         self.client_message_read(body, |_| {})
@@ -213,14 +218,15 @@ impl EdgeSession {
         let guard = shared.models.load();
         let left_out = shared.settings.left_out;
         let assessment = assess_message(left_out, guard.as_deref(), self.scope, message, ts);
-        let decision = policy::decide(assessment.p_value(), &message.target, &shared.policy);
+        let policy = shared.policy.load();
+        let decision = policy::decide(assessment.p_value(), &message.target, &policy);
         message.verdict = Some(v1::Verdict {
             decision: decision.to_wire().into(),
-            enforced: shared.policy.mode().enforces(),
+            enforced: policy.mode().enforces(),
             assessment: assessment.into_wire(),
         });
         shared.metrics.decided(decision.to_wire(), started.elapsed());
-        if shared.policy.mode().enforces() { decision } else { Decision::Allow }
+        if policy.mode().enforces() { decision } else { Decision::Allow }
     }
 
     fn event(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) -> v1::Event {

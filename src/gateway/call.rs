@@ -12,8 +12,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
 use super::after_write::AfterWrite;
+use super::auth::Identity;
 use super::envelope::{Envelope, Meta, RequestIds};
-use crate::edge::{SessionKey, SessionRef, Transport};
+use crate::edge::{EdgeSession, SessionKey, SessionRef, Transport};
 
 /// The body of every response.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -23,7 +24,23 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + S
 pub(crate) struct Client {
     pub(crate) peer: IpAddr,
     pub(crate) principal: Arc<str>,
+    /// The principal was verified, rather than guessed from an address.
+    pub(crate) authenticated: bool,
+    /// The connection is encrypted.
+    pub(crate) tls: bool,
     pub(crate) after_write: AfterWrite,
+}
+
+impl Client {
+    /// Nobody knows more than the address yet.
+    pub(crate) fn new(peer: IpAddr, after_write: AfterWrite) -> Self {
+        Self { peer, principal: peer.to_string().into(), authenticated: false, tls: false, after_write }
+    }
+
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.principal = identity.subject;
+        self.authenticated = true;
+    }
 }
 
 /// The two ways in which MCP uses HTTP.
@@ -110,9 +127,25 @@ impl Call {
         SessionRef { server, key, principal, transport: Transport::Tcp }
     }
 
+    /// A session belongs to the principal that opened it, where principals are verified.
+    pub(crate) fn may_use(&self, session: &EdgeSession) -> bool {
+        !self.client.authenticated || **session.principal() == *self.client.principal
+    }
+
     /// The `protocolVersion` of `_meta`, where that was looked at.
     pub(crate) fn meta_version(&self) -> Option<&str> {
         Some(&*self.meta.protocol_version).filter(|version| !version.is_empty())
+    }
+
+    /// Whether an answer is owed, and will come some time: neither notifications and answers, nor streams that are
+    /// listened to.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.method_label != Some("subscriptions/listen")
+            && match self.ids() {
+                RequestIds::None => false,
+                RequestIds::One(_) => true,
+                RequestIds::Many(ids) => !ids.is_empty(),
+            }
     }
 
     /// Whom an error is addressed to.
@@ -154,8 +187,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let client =
-            Client { peer: [127, 0, 0, 1].into(), principal: "127.0.0.1".into(), after_write: AfterWrite::default() };
+        let client = Client::new([127, 0, 0, 1].into(), AfterWrite::default());
         Call::read(head, Bytes::from_static(body.as_bytes()), client)
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::{Cidr, HostRules};
+use crate::config::{Auth, Cidr, HostRules, Rate, Tls};
 use crate::upstream::UpstreamConfig;
 
-/// Everything the gateway needs to know before it serves.
+/// Everything the gateway needs to know before it serves. A reload replaces all but `limits` and `timeouts`.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
@@ -15,6 +15,19 @@ pub struct GatewayConfig {
     pub hosts: HostRules,
     /// Whose `X-Forwarded-For` is believed when it names the client.
     pub trusted_proxies: Vec<Cidr>,
+    /// How callers are known.
+    pub auth: Auth,
+    /// What each principal may ask; `None`: as much as it likes.
+    pub rate: Option<Rate>,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// What stays as it is until the gateway ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// Bounds on what clients and upstreams may make the gateway hold.

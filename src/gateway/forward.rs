@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
+use super::admission::Admission;
 use super::call::{Body, Call, Era, session_id};
 use super::hop::{Hop, HopError, Right};
 use super::oauth::Resource;
@@ -22,7 +23,7 @@ use super::shared::{Account, Shared};
 use super::strict::Plain;
 use super::tap::{Content, Tap};
 use crate::edge::{EdgeSession, Outcome};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, UpstreamConfig};
 
 /// One HTTP upstream.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub(crate) struct HttpUpstream {
     uri: Uri,
     host: HeaderValue,
     hop: Hop,
+    /// Set on each request, in place of the client's.
+    own_headers: HeaderMap,
+    pass_through: bool,
+    admission: Admission,
     /// How the strict relay reaches it, where it can.
     plain: Option<Plain>,
     resource: Resource,
@@ -38,20 +43,32 @@ pub(crate) struct HttpUpstream {
 }
 
 impl HttpUpstream {
-    pub(crate) fn new(name: Arc<str>, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let uri = endpoint.uri().clone();
+    pub(crate) fn new(config: &UpstreamConfig, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (name, uri): (Arc<str>, _) = (config.name.as_str().into(), endpoint.uri().clone());
         let tls = uri.scheme_str() == Some("https");
         let timeouts = &shared.config.timeouts;
         let hop = if tls { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
         let host = host_of(&uri);
-        let plain = Plain::new(&uri, &host, timeouts);
+        let terms = &config.terms;
+        let plain = Plain::new(&uri, &host, &terms.headers, timeouts);
         let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
-        Ok(Self { name, host, uri, hop, plain, resource, shared })
+        let admission = Admission::new(terms, shared.metrics.breaker_open.with_label_values(&[&*name]));
+        let (own_headers, pass_through) = (terms.headers.clone(), terms.pass_through);
+        Ok(Self { name, host, uri, hop, own_headers, pass_through, admission, plain, resource, shared })
     }
 
     /// The upstream as its clients sign in to it.
     pub(super) const fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// It knows its callers itself.
+    pub(super) const fn is_passed_through(&self) -> bool {
+        self.pass_through
+    }
+
+    pub(super) const fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
@@ -87,7 +104,10 @@ impl HttpUpstream {
     }
 
     async fn exchange(self: Arc<Self>, mut call: Call, abandon: Abandon) -> Response<Body> {
-        let account = Account::open(&self.shared, &self.name, &call);
+        let mut account = Account::open(&self.shared, &self.name, &call);
+        if let Err(refusal) = account.admit(&self.admission, &call) {
+            return account.refuse(&refusal, &call);
+        }
         match self.attempt(&mut call, &account).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
@@ -131,6 +151,9 @@ impl HttpUpstream {
             return Ok((Right::Initialize, None));
         }
         let session = known.unwrap_or_else(|| self.shared.edge.session(&call.session(&self.name)));
+        if !call.may_use(&session) {
+            return Err(Refusal::UnknownSession);
+        }
         if call.body.is_empty() {
             return Ok((Right::NoMessage, Some(session)));
         }
@@ -158,6 +181,7 @@ impl HttpUpstream {
             headers.remove(header::CONTENT_LENGTH);
         }
         strip_hop_by_hop(&mut headers);
+        headers.extend(self.own_headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         *request.headers_mut() = headers;

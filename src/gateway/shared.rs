@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::Response;
 use undercurrent_schemas::v1;
 
+use super::admission::{Admission, Entry};
 use super::call::{Body, Call, whole};
-use super::config::GatewayConfig;
+use super::config::Fixed;
 use super::envelope;
 use super::metrics::GatewayMetrics;
 use super::relay::Finish;
@@ -18,7 +19,7 @@ use crate::edge::{Edge, EdgeSession, Outcome, Permit};
 /// Settings, edge and metrics of one gateway.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: GatewayConfig,
+    pub(crate) config: Fixed,
     pub(crate) edge: Edge,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) finish: Finish,
@@ -33,6 +34,7 @@ pub(crate) struct Account {
     method: OnceLock<&'static str>,
     started: Instant,
     open: bool,
+    entry: Entry,
 }
 
 /// How an exchange ended.
@@ -61,11 +63,24 @@ impl Account {
             method: call.method_label.map(OnceLock::from).unwrap_or_default(),
             started: Instant::now(),
             open: true,
+            entry: Entry::default(),
         };
         if call.malformed {
             account.malformed();
         }
         account
+    }
+
+    /// Asks the upstream's doors whether this exchange may begin.
+    pub(crate) fn admit(&mut self, admission: &Admission, call: &Call) -> Result<(), Refusal> {
+        let takes_slot = admission.counts_requests() && call.awaits_answer();
+        self.entry = admission.enter(takes_slot)?;
+        Ok(())
+    }
+
+    /// The head of a response is there.
+    pub(crate) fn answered(&mut self) {
+        self.entry.answered();
     }
 
     fn malformed(&self) {
@@ -109,6 +124,11 @@ impl Account {
         if !std::mem::take(&mut self.open) {
             return;
         }
+        match ending {
+            Ending::Relayed => self.entry.answered(),
+            Ending::Aborted => self.entry.failed(),
+            Ending::ClientLeft | Ending::Refused(_) => {}
+        }
         let (outcome, error) = match ending {
             Ending::Relayed => ("relayed", error.unwrap_or_default()),
             Ending::Aborted => ("aborted", "upstream_aborted"),
@@ -129,6 +149,9 @@ impl Account {
     /// The same, as bytes.
     pub(crate) fn refused(mut self, refusal: &Refusal, call: &Call) -> Response<Bytes> {
         let reason = refusal.reason();
+        if refusal.is_of_upstream() {
+            self.entry.failed();
+        }
         tracing::debug!(server = %self.server, method = self.method(), reason, "request refused");
         self.close(Ending::Refused(reason), None);
         refusal.response(&call.ids())

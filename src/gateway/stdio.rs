@@ -30,13 +30,14 @@ use self::messages::Messages;
 use self::replies::{Accept, Answer};
 use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
+use super::admission::Admission;
 use super::call::{Body, Call, Era, protocol_version};
 use super::envelope::object;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
-use crate::upstream::StdioCommand;
 use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
+use crate::upstream::{StdioCommand, UpstreamConfig};
 
 /// Revisions that have sessions.
 const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
@@ -49,6 +50,7 @@ const FIRST_WITH_OPENINGS: &str = "2025-11-25";
 pub(crate) struct StdioUpstream {
     name: Arc<str>,
     shared: Arc<Shared>,
+    admission: Admission,
     /// Gone once the gateway closes: nothing starts any more.
     launcher: Mutex<Option<Launcher>>,
     sessions: Arc<Mutex<HashMap<String, Arc<Session>>>>,
@@ -58,7 +60,10 @@ pub(crate) struct StdioUpstream {
 }
 
 impl StdioUpstream {
-    pub(crate) fn new(name: Arc<str>, command: StdioCommand, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(config: &UpstreamConfig, command: StdioCommand, shared: Arc<Shared>) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
+        let open = shared.metrics.breaker_open.with_label_values(&[&*name]);
+        let admission = Admission::new(&config.terms, open);
         let (alive, ended) = mpsc::channel(1);
         let launcher = Launcher {
             name: Arc::clone(&name),
@@ -68,11 +73,14 @@ impl StdioUpstream {
             alive,
         };
         let (launcher, ended) = (Mutex::new(Some(launcher)), Mutex::new(Some(ended)));
-        Self { name, shared, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
+        Self { name, shared, admission, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
     }
 
     pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
-        let account = Account::open(&self.shared, &self.name, &call);
+        let mut account = Account::open(&self.shared, &self.name, &call);
+        if let Err(refusal) = account.admit(&self.admission, &call) {
+            return account.refuse(&refusal, &call);
+        }
         let era = era(&call);
         let answered = match era {
             Era::Legacy => self.legacy(&call, &account).await,

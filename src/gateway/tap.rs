@@ -49,8 +49,9 @@ impl Tap {
         status: StatusCode,
         content: Content,
         bytes_max: usize,
-        account: Account,
+        mut account: Account,
     ) -> Self {
+        account.answered();
         let reader = match content {
             Content::Json => Reader::Json(Whole::new(bytes_max)),
             Content::Events => Reader::Events(SseParser::new(bytes_max)),

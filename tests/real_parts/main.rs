@@ -17,5 +17,6 @@ mod crash;
 mod harness;
 mod metrics;
 mod readers;
+mod reload;
 mod snippets;
 mod two_wraps;
