@@ -1,18 +1,21 @@
-//! The admin listener: metrics, health, status, and a small console. Read only.
+//! The admin listener: metrics, health, status, a small console, and what a person has to answer.
 //!
 //! It knows no component: `app` implements [`StatusSource`]. Invariant: every route checks `Host` and `Origin`, so a web
-//! page that rebinds its name to this address gets nothing. Not here: anything that writes.
+//! page that rebinds its name to this address gets nothing; whatever writes needs the admin token as well.
 
 mod console;
 mod guard;
+mod holds;
 mod routes;
 mod server;
 mod status;
+mod token;
 
 use std::sync::Arc;
 
 use prometheus::Registry;
 
+pub use self::holds::{Answered, HeldTicket, HoldAnswer, Tickets};
 pub use self::routes::router;
 pub use self::server::serve;
 pub use self::status::{
@@ -20,6 +23,7 @@ pub use self::status::{
     UpstreamStatus,
 };
 use crate::config::HostRules;
+use crate::data_dir::AdminToken;
 
 /// What the routes answer from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct AdminState {
     pub source: Arc<dyn StatusSource>,
     pub registry: Registry,
     pub hosts: Arc<HostRules>,
+    pub tickets: Arc<dyn Tickets>,
+    pub token: AdminToken,
 }
 
 #[cfg(test)]

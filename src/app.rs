@@ -1,6 +1,7 @@
 //! Puts the parts together: the only place that knows all of them.
 
 mod background;
+mod holds;
 mod key;
 mod models;
 mod node;
@@ -14,6 +15,7 @@ mod signals;
 mod status;
 mod wrap;
 
+pub use self::holds::hold;
 pub use self::key::key;
 
 use std::io::IsTerminal as _;

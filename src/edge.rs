@@ -3,8 +3,12 @@
 //! Upstream: the HTTP gateway, `wrap` and `replay`, which hand it the bytes they relay. Downstream: the log.
 //! Invariant: nothing here awaits, blocks on I/O or fails; if learning is down the answer is `Assessment::Unknown`.
 
+mod ambiguity;
+mod holds;
 mod record;
 mod session;
+mod shown;
+mod splice;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,8 +25,10 @@ use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1;
 
+pub use holds::{Answer, HeldCall, Hold, Holds, OpenTicket, UnknownTicket};
 pub use record::{RecordError, Recorder};
 pub use session::EdgeSession;
+pub(crate) use splice::splice;
 
 pub use crate::policy::BlockReason;
 
@@ -78,6 +84,16 @@ pub struct SessionRef {
 pub struct Permit {
     /// Only dropped.
     _seen: Option<Seen>,
+    /// The answer is to be looked at before the client gets it.
+    holds_answer: bool,
+}
+
+impl Permit {
+    /// Whether [`EdgeSession::shown`] has to be asked about the answer before the client gets it.
+    #[must_use]
+    pub const fn holds_answer(&self) -> bool {
+        self.holds_answer
+    }
 }
 
 impl std::fmt::Debug for Permit {
@@ -107,6 +123,8 @@ pub enum Outcome {
     Forward(Permit),
     /// Forward, but only after this pause.
     Delay(Duration, Permit),
+    /// Forward if a person approves.
+    Hold(Box<Hold>, Permit),
     /// Answer the client with an error and forward nothing.
     Block(BlockReason),
 }
@@ -144,6 +162,7 @@ struct Shared {
     metrics: Arc<EdgeMetrics>,
     recorder: Option<Recorder>,
     table: Table,
+    holds: Holds,
 }
 
 impl Edge {
@@ -157,7 +176,8 @@ impl Edge {
         recorder: Option<Recorder>,
     ) -> Self {
         let (table, policy) = (Table::default(), ArcSwap::from_pointee(policy));
-        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table }) }
+        let holds = Holds::new(Arc::clone(&metrics.holds));
+        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table, holds }) }
     }
 
     /// The session's state, made on first sight.
@@ -168,6 +188,19 @@ impl Edge {
     /// As [`Self::session`], at a time that a recording gives.
     pub fn session_at(&self, session: &SessionRef, now: Micros) -> Arc<EdgeSession> {
         self.shared.table.get(session, &self.shared, now)
+    }
+
+    /// The calls that wait for a person.
+    #[must_use]
+    pub fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Whether any answer to this principal would have to be looked at before it is passed on.
+    #[must_use]
+    pub fn holds_answers(&self, principal: &str, server: &str) -> bool {
+        let policy = self.shared.policy.load();
+        ["tools/list", "tools/call"].iter().any(|method| policy.holds_answer(principal, server, method))
     }
 
     /// Decides by other rules from the next message on.

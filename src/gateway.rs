@@ -15,6 +15,7 @@ mod config;
 mod envelope;
 mod forward;
 mod guard;
+mod held;
 mod hop;
 mod live;
 mod metrics;
@@ -25,13 +26,13 @@ mod relay;
 mod rescue;
 mod serve;
 mod shared;
-mod splice;
 mod sse;
 mod stdio;
 mod strict;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod tls;
 
 use std::net::IpAddr;

@@ -3,15 +3,20 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 
-use super::{AdminState, Check, Status, console, guard};
+use super::{AdminState, Check, Status, console, guard, holds, token};
 
 /// The routes of the admin listener.
 pub fn router(state: AdminState) -> Router {
+    let with_token = Router::new()
+        .route("/api/v1/holds", get(holds::list))
+        .route("/api/v1/holds/{ticket}", post(holds::answer))
+        .layer(middleware::from_fn_with_state(state.clone(), token::required));
     Router::new()
+        .merge(with_token)
         .route("/", get(console::page))
         .route("/console.js", get(console::script))
         .route("/console.css", get(console::style))

@@ -3,6 +3,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::data_dir::DataDir;
 
 #[derive(Debug)]
 struct Fixed(Status);
@@ -10,6 +11,30 @@ struct Fixed(Status);
 impl StatusSource for Fixed {
     fn status(&self) -> Status {
         self.0.clone()
+    }
+}
+
+/// Somebody waits with the ticket `t`.
+#[derive(Debug)]
+struct OneTicket;
+
+impl Tickets for OneTicket {
+    fn open(&self) -> Vec<HeldTicket> {
+        vec![HeldTicket {
+            ticket: "t".into(),
+            principal: "alice".into(),
+            server: "bank".into(),
+            tool: "transfer".into(),
+            p_value: None,
+            reasons: Vec::new(),
+            message: "{}".into(),
+            waited_s: 1.5,
+            is_waited_for: true,
+        }]
+    }
+
+    fn answer(&self, ticket: &str, _answer: HoldAnswer) -> bool {
+        ticket == "t"
     }
 }
 
@@ -51,10 +76,18 @@ struct Answer {
 
 /// One request over a real connection, with exactly these headers.
 async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let data = tempfile::tempdir().unwrap();
+    let token = DataDir::open(data.path()).unwrap().admin_token().clone();
     let registry = Registry::new();
     let metrics = crate::telemetry::Metrics::register(&registry).unwrap();
     metrics.log.committed(std::time::Duration::ZERO, true);
-    let state = AdminState { source: Arc::new(Fixed(status)), registry, hosts: Arc::default() };
+    let state = AdminState {
+        source: Arc::new(Fixed(status)),
+        registry,
+        hosts: Arc::default(),
+        tickets: Arc::new(OneTicket),
+        token: token.clone(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener, state, std::future::pending()));
@@ -63,7 +96,7 @@ async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)])
     tokio::spawn(connection);
     let mut request = http::Request::builder().method(method).uri(path);
     for (name, value) in headers {
-        request = request.header(*name, *value);
+        request = request.header(*name, value.replace("TOKEN", token.reveal()));
     }
     let response = sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
@@ -145,4 +178,18 @@ async fn nothing_can_be_written() {
         assert_eq!(answer.status, 405, "{method}");
     }
     assert_eq!(get(example(), "/api").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_person_is_shown_to_who_has_the_token() {
+    let path = "/api/v1/holds";
+    for wrong in ["", "Bearer ", "Bearer 00", "TOKEN", "Basic TOKEN"] {
+        let answer = ask(example(), "GET", path, &[("host", "localhost"), ("authorization", wrong)]).await;
+        assert_eq!((answer.status, answer.body.contains("admin.token")), (401, true), "{wrong}");
+    }
+    let answer = ask(example(), "GET", path, &[("host", "localhost"), ("authorization", "Bearer TOKEN")]).await;
+    insta::assert_snapshot!(answer.body);
+    // The check of `Host` comes first, token or not.
+    let foreign = ask(example(), "GET", path, &[("host", "evil.example"), ("authorization", "Bearer TOKEN")]).await;
+    assert_eq!(foreign.status, 403);
 }

@@ -10,6 +10,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::holds::EdgeTickets;
 use super::node::{Node, Parts};
 use super::reload::Reloader;
 use super::settings;
@@ -73,7 +74,14 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         metrics: ReloadMetrics::register(&registry)?,
     };
     let reloader = tokio::spawn(reloader.run());
-    let state = AdminState { source: status, registry, hosts: Arc::new(config.gateway.hosts.clone()) };
+    let tickets = Arc::new(EdgeTickets(node.edge.holds().clone()));
+    let state = AdminState {
+        source: status,
+        registry,
+        hosts: Arc::new(config.gateway.hosts.clone()),
+        tickets,
+        token: parts.data.admin_token().clone(),
+    };
 
     let (stop, stopping) = watch::channel(());
     let until = |mut stopping: watch::Receiver<()>| async move {

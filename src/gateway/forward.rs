@@ -5,6 +5,7 @@
 //! could only be read for facts by holding it back and unpacking it. Bodies never change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
@@ -14,7 +15,8 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
 use super::admission::Admission;
-use super::call::{Body, Call, Era, session_id};
+use super::call::{Body, Call, Era, session_id, whole};
+use super::held::{self, Bounds};
 use super::hop::{Hop, HopError, Right};
 use super::oauth::Resource;
 use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
@@ -40,6 +42,16 @@ pub(crate) struct HttpUpstream {
     plain: Option<Plain>,
     resource: Resource,
     shared: Arc<Shared>,
+}
+
+/// A request that may be sent.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) right: Right,
+    /// An `initialize` that opens a session has none yet.
+    pub(super) session: Option<Arc<EdgeSession>>,
+    /// What it waits first.
+    pub(super) pause: Duration,
 }
 
 impl HttpUpstream {
@@ -95,26 +107,46 @@ impl HttpUpstream {
     }
 
     pub(crate) async fn answer(self: Arc<Self>, call: Call) -> Response<Body> {
+        let mut account = Account::open(&self.shared, &self.name, &call);
+        let admitted = match account.admit(&self.admission, &call) {
+            Ok(()) => self.right(&call, &account, None).await,
+            Err(refusal) => Err(refusal),
+        };
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return account.refuse(&refusal, &call),
+        };
         // GET streams are listened to, not asked for: nobody needs them once the client has left.
         if call.era == Era::Modern || call.head.method == Method::GET {
-            return self.exchange(call, Abandon::Cancel).await;
+            return self.exchange(call, account, admitted, Abandon::Cancel).await;
         }
         let finish = self.shared.finish.clone();
-        Undisturbed::new(self.exchange(call, Abandon::Finish(finish.clone())), finish).await
+        Undisturbed::new(self.exchange(call, account, admitted, Abandon::Finish(finish.clone())), finish).await
     }
 
-    async fn exchange(self: Arc<Self>, mut call: Call, abandon: Abandon) -> Response<Body> {
-        let mut account = Account::open(&self.shared, &self.name, &call);
-        if let Err(refusal) = account.admit(&self.admission, &call) {
-            return account.refuse(&refusal, &call);
-        }
-        match self.attempt(&mut call, &account).await {
+    async fn exchange(
+        self: Arc<Self>,
+        mut call: Call,
+        account: Account,
+        admitted: Admitted,
+        abandon: Abandon,
+    ) -> Response<Body> {
+        let mut holds = admitted.right.holds_answer();
+        match self.attempt(&mut call, admitted).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
+                // No request says what a stream will carry.
+                holds |= call.head.method == Method::GET && session.is_shown_less();
                 let content = Content::of_headers(&head.headers);
-                let tap = Tap::new(session, head.status, content, self.capture_bytes_max(), account);
-                let body = RelayBody::new(body, tap, call.client.after_write, abandon);
-                Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
+                let tap = Tap::new(Arc::clone(&session), head.status, content, self.capture_bytes_max(), account);
+                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon);
+                if !holds {
+                    return Response::from_parts(head, body.map_err(Into::into).boxed_unsync());
+                }
+                let bounds =
+                    Bounds { bytes_max: self.capture_bytes_max(), patience: self.shared.config.timeouts.response };
+                let shown = held::answer(head, body, session, bounds).await;
+                shown.unwrap_or_else(|refusal| whole(refusal.response(&call.ids())))
             }
             Err(refusal) => account.refuse(&refusal, &call),
         }
@@ -123,9 +155,10 @@ impl HttpUpstream {
     async fn attempt(
         &self,
         call: &mut Call,
-        account: &Account,
+        admitted: Admitted,
     ) -> Result<(Parts, Incoming, Arc<EdgeSession>), Refusal> {
-        let (right, session) = self.right(call, account, None).await?;
+        let Admitted { right, session, pause } = admitted;
+        tokio::time::sleep(pause).await;
         // A GET stream may be silent for as long as it likes, and some servers send its head with the first event.
         let patience = (call.head.method != Method::GET).then_some(self.shared.config.timeouts.response);
         let response = self.hop.exchange(right, self.request(call), patience).await.map_err(|e| self.refusal(&e))?;
@@ -140,33 +173,34 @@ impl HttpUpstream {
         Ok((head, body, session))
     }
 
-    /// The decision, and the session it was made in (`known`, if the caller has it at hand); an `initialize` that opens a session has none yet.
+    /// The decision, and the session it was made in (`known`, if the caller has it at hand). To be dropped when the
+    /// client leaves: while a person is asked, nothing has been sent.
     pub(super) async fn right(
         &self,
         call: &Call,
         account: &Account,
         known: Option<Arc<EdgeSession>>,
-    ) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
+    ) -> Result<Admitted, Refusal> {
         if call.opens {
-            return Ok((Right::Initialize, None));
+            return Ok(Admitted { right: Right::Initialize, session: None, pause: Duration::ZERO });
         }
         let session = known.unwrap_or_else(|| self.shared.edge.session(&call.session(&self.name)));
         if !call.may_use(&session) {
             return Err(Refusal::UnknownSession);
         }
         if call.body.is_empty() {
-            return Ok((Right::NoMessage, Some(session)));
+            return Ok(Admitted { right: Right::NoMessage, session: Some(session), pause: Duration::ZERO });
         }
-        let permit = account.decide(&session, &call.body).await?;
-        Ok((Right::Decided(permit), Some(session)))
+        let (permit, pause) = account.decide(&session, call).await?;
+        Ok(Admitted { right: Right::Decided(permit), session: Some(session), pause })
     }
 
     /// The session that the response to `initialize` names, once the edge has seen the request in it.
     pub(super) fn opened(&self, call: &Call, id: Option<&str>) -> Result<Arc<EdgeSession>, Refusal> {
         let session = self.shared.edge.session(&call.session_named(&self.name, id));
         match session.client_message(&call.body) {
-            // The pause is over: the response has been waited for.
-            Outcome::Forward(_) | Outcome::Delay(_, _) => Ok(session),
+            // The pause is over: the response has been waited for. Nobody is asked about an `initialize`.
+            Outcome::Forward(_) | Outcome::Delay(_, _) | Outcome::Hold(_, _) => Ok(session),
             Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
         }
     }

@@ -27,7 +27,7 @@ use super::envelope;
 use super::forward::host_of;
 use super::hop::{Hop, HopError, Right};
 use super::rescue::Refusal;
-use super::splice::splice;
+use crate::edge::splice;
 
 /// Where the metadata of a resource at `/PATH` is: below this, at `/PATH`.
 pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

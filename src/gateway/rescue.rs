@@ -51,6 +51,10 @@ pub(crate) enum Refusal {
     UpstreamDown {
         wait: Duration,
     },
+    /// The answer has to be looked at, and cannot be.
+    AnswerUnseen {
+        bytes_max: usize,
+    },
     /// The principal has asked for more than its share.
     TooFast {
         wait: Duration,
@@ -163,6 +167,12 @@ impl Refusal {
             Self::UpstreamDown { wait } => {
                 let text = format!("the MCP server has failed repeatedly; it is tried again in {} s", seconds(*wait));
                 row(StatusCode::SERVICE_UNAVAILABLE, 1023, "circuit_open", &text)
+            }
+            Self::AnswerUnseen { bytes_max } => {
+                let text = format!(
+                    "the answer has to be looked at before it is passed on, and is encoded or larger than {bytes_max} bytes"
+                );
+                row(StatusCode::BAD_GATEWAY, 1026, "answer_unseen", &text)
             }
             Self::TooFast { wait } => {
                 let text = format!("more requests than this principal may send; try again in {} s", seconds(*wait));

@@ -1,14 +1,14 @@
 //! What all exchanges of one gateway have in common, and the record that each of them leaves.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use undercurrent_schemas::v1;
 
 use super::admission::{Admission, Entry};
-use super::call::{Body, Call, whole};
+use super::call::{Body, Call, Era, whole};
 use super::config::Fixed;
 use super::envelope;
 use super::metrics::GatewayMetrics;
@@ -91,9 +91,9 @@ impl Account {
         self.method.get().copied().unwrap_or("none")
     }
 
-    /// The decision about a message. What a policy makes it wait is not the gateway's own time.
-    pub(crate) async fn decide(&self, session: &EdgeSession, message: &[u8]) -> Result<Permit, Refusal> {
-        let outcome = session.client_message_read(message, |message| {
+    /// The decision about a message, once a person has made it if need be, and the pause before it is sent.
+    pub(crate) async fn decide(&self, session: &EdgeSession, call: &Call) -> Result<(Permit, Duration), Refusal> {
+        let outcome = session.client_message_read(&call.body, |message| {
             // Where the call was not looked into before, the edge is the first to read it.
             if self.method.get().is_none() {
                 let malformed = message.kind() == v1::Kind::Malformed;
@@ -105,10 +105,12 @@ impl Account {
         });
         self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
         match outcome {
-            Outcome::Forward(permit) => Ok(permit),
-            Outcome::Delay(pause, permit) => {
-                tokio::time::sleep(pause).await;
-                Ok(permit)
+            Outcome::Forward(permit) => Ok((permit, Duration::ZERO)),
+            Outcome::Delay(pause, permit) => Ok((permit, pause)),
+            // Leaving is cancelling, or it is not: then the client may come back for what was approved meanwhile.
+            Outcome::Hold(hold, permit) => {
+                hold.answered(call.era == Era::Legacy).await.map_err(Refusal::Blocked)?;
+                Ok((permit, Duration::ZERO))
             }
             Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
         }

@@ -36,6 +36,7 @@ use super::envelope::object;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
+use crate::edge::{EdgeSession, Permit};
 use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
 use crate::upstream::{StdioCommand, UpstreamConfig};
 
@@ -117,7 +118,7 @@ impl StdioUpstream {
         }
         let id = call.session_id().ok_or(Refusal::MissingSession)?;
         let session = self.sessions().get(id).map(Arc::clone);
-        let session = session.ok_or(Refusal::UnknownSession)?;
+        let session = session.filter(|session| call.may_use(&session.edge)).ok_or(Refusal::UnknownSession)?;
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
             Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
@@ -139,7 +140,7 @@ impl StdioUpstream {
         })?;
         let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
         let messages = Messages::read(&call.body)?;
-        let permit = account.decide(&edge, &call.body).await?;
+        let permit = decide(account, &edge, call).await?;
         let session = self.start(&id, Opened { edge, knows_openings: knows_openings(&call.body) })?;
         let patience = self.shared.config.timeouts.response;
         let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
@@ -173,7 +174,7 @@ impl StdioUpstream {
 
     async fn post(&self, session: &Session, call: &Call, account: &Account) -> Result<Answer, Refusal> {
         let messages = Messages::read(&call.body)?;
-        let permit = account.decide(&session.edge, &call.body).await?;
+        let permit = decide(account, &session.edge, call).await?;
         session.post(permit, &messages, Accept::of(&call.head.headers), self.shared.config.timeouts.response).await
     }
 
@@ -189,7 +190,7 @@ impl StdioUpstream {
             self.check(call).await?;
         }
         let edge = self.shared.edge.session(&call.session(&self.name));
-        let permit = account.decide(&edge, &call.body).await?;
+        let permit = decide(account, &edge, call).await?;
         match (&ties.method, ties.id) {
             (Some(_), Some(_)) => {
                 let request = Incoming { text, ties, edge: Some(edge), accept: Accept::of(&call.head.headers) };
@@ -258,6 +259,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The id is all that a client needs to use a session, so it must not be guessed.
+/// The decision, once everything that it has to wait for is over.
+async fn decide(account: &Account, edge: &EdgeSession, call: &Call) -> Result<Permit, Refusal> {
+    let (permit, pause) = account.decide(edge, call).await?;
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    Ok(permit)
+}
+
 fn new_id() -> Result<String, getrandom::Error> {
     Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }

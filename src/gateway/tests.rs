@@ -1,5 +1,7 @@
 //! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
 
+mod judged;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -64,3 +64,6 @@ pub const HISTORY_COVERED_TICK: Name =
 pub const CONFIG_RELOADS: Name = Name("undercurrent_config_reloads_total", "Settings read again, by outcome.");
 pub const CONFIG_CURRENT: Name =
     Name("undercurrent_config_current", "1 = the settings in use are those of the files; 0 = the last were refused.");
+
+pub const HOLDS_OPEN: Name = Name("undercurrent_holds_open", "Calls that wait for a person's answer.");
+pub const HOLDS_ENDED: Name = Name("undercurrent_holds_ended_total", "Held calls, by how the wait ended.");

@@ -16,6 +16,7 @@ mod counting;
 mod crash;
 mod harness;
 mod metrics;
+mod policy;
 mod readers;
 mod reload;
 mod snippets;

@@ -21,8 +21,8 @@ use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::splice::Ties;
 use crate::gateway::tap::hear;
+use crate::gateway::ties::Ties;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
 /// Messages on their way to one client stream; the child waits when its client does not read.
@@ -238,7 +238,8 @@ impl Session {
             hear(&self.edge, &line);
             return;
         };
-        let (to, reply) = self.route(&ties, &line);
+        let shown = self.edge.shown(&line).map_or_else(|| line.clone(), Bytes::from);
+        let (to, reply) = self.route(&ties, &shown);
         let resumable = to.as_ref().is_some_and(|to| to.resumable);
         let missed = match to {
             // A stop must not wait for a client that does not read.

@@ -20,7 +20,7 @@ use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
 use crate::edge::EdgeSession;
 use crate::gateway::auth::{Auth, Identity};
 use crate::gateway::call::{Call, Client};
-use crate::gateway::forward::HttpUpstream;
+use crate::gateway::forward::{Admitted, HttpUpstream};
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 use crate::gateway::{Gateway, Upstream};
@@ -203,6 +203,9 @@ impl Connection<'_> {
             self.lines.drain(head.authorization_line.clone().ok_or(Unusual)?);
         }
         let principal = self.identity.as_ref().map_or(&self.reached.client.principal, |identity| &identity.subject);
+        if self.gateway.shared.edge.holds_answers(principal, upstream.name()) {
+            return Err(Unusual);
+        }
         live.rates.take(principal).map_err(|_| Unusual)?;
         Ok(upstream)
     }
@@ -237,10 +240,19 @@ impl Connection<'_> {
         }
         let known = self.known_session(&upstream, &call);
         let was_known = known.is_some();
-        let (right, session) = match upstream.right(&call, &account, known).await {
-            Ok(decided) => decided,
+        let admitted = tokio::select! {
+            biased;
+            admitted = upstream.right(&call, &account, known) => admitted,
+            // Nearly always the decision is there at once; a person takes time, and nothing has been sent yet.
+            () = self.left() => return Next::Close,
+        };
+        let Admitted { right, session, pause } = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => return self.answer(&account.refused(&refusal, &call)).await,
         };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         if let (false, Some(id), Some(session)) = (was_known, call.session_id(), &session) {
             let (id, session, upstream) = (id.into(), Arc::clone(session), Arc::clone(&upstream));
             self.last = Some(Last { upstream, id, session });
@@ -361,6 +373,21 @@ impl Connection<'_> {
             self.deadline.poll(cx).map(|()| Event::TimedOut)
         })
         .await
+    }
+
+    /// Waits for the client to leave. What it sends meanwhile is kept, up to a bound, for when it is its turn.
+    async fn left(&mut self) {
+        std::future::poll_fn(|cx| {
+            while self.received.len() < HEAD_BYTES_MAX {
+                match poll_read(&mut self.stream, &mut self.received, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Reads more from the client; `false` = it has ended, or time has run out.
