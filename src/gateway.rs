@@ -13,6 +13,7 @@ mod auth;
 mod call;
 mod config;
 mod envelope;
+mod first_sse;
 mod forward;
 mod guard;
 mod held;
@@ -145,10 +146,11 @@ impl Gateway {
         if let Some(name) = oauth::asked_for(request.uri().path()) {
             return self.metadata(&live, name, request.method(), origin.as_ref()).await;
         }
-        let (name, upstream) = match route(&live, request.uri().path()) {
+        let (name, upstream, token) = match route(&live, request.uri().path()) {
             Ok(route) => route,
             Err(refusal) => return self.refuse("none", &refusal),
         };
+        let token = token.map(str::to_owned);
         let (mut head, body) = request.into_parts();
         if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, &live.trusted_proxies) {
             client.principal = forwarded.to_string().into();
@@ -170,7 +172,11 @@ impl Gateway {
             Ok(body) => body,
             Err(refusal) => return self.refuse(name, &refusal),
         };
-        let call = Call::read(head, body, client);
+        let call = match token {
+            Some(token) if head.method == Method::POST => Call::read_of_first_sse(head, body, client, &token),
+            Some(_) => return self.refuse(name, &Refusal::MethodNotAllowed { allow: "POST" }),
+            None => Call::read(head, body, client),
+        };
         match upstream {
             Upstream::Http(upstream) => {
                 let mut response = Arc::clone(upstream).answer(call).await;
@@ -237,9 +243,16 @@ impl Gateway {
     }
 }
 
-fn route<'a>(live: &'a Live, path: &str) -> Result<(&'a str, &'a Upstream), Refusal> {
-    let name = path.strip_prefix("/mcp/").filter(|name| !name.contains('/')).ok_or(Refusal::UnknownPath)?;
-    live.upstream(name).ok_or_else(|| {
+/// The upstream, and the token of the stream that a message is posted for (2024-11-05).
+fn route<'a, 'b>(live: &'a Live, path: &'b str) -> Result<(&'a str, &'a Upstream, Option<&'b str>), Refusal> {
+    let path = path.strip_prefix("/mcp/").ok_or(Refusal::UnknownPath)?;
+    let (name, token) = match first_sse::parse(path) {
+        Some((name, token)) => (name, Some(token)),
+        None if path.contains('/') => return Err(Refusal::UnknownPath),
+        None => (path, None),
+    };
+    let known = live.upstream(name).map(|(name, upstream)| (name, upstream, token));
+    known.ok_or_else(|| {
         let known = live.names().collect::<Vec<_>>().join(", ");
         Refusal::UnknownUpstream { name: name.to_owned(), known }
     })

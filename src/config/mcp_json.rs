@@ -31,8 +31,6 @@ struct File {
 /// Clients add keys of their own: unknown ones are not ours to refuse.
 #[derive(Deserialize)]
 struct Entry {
-    #[serde(rename = "type")]
-    kind: Option<String>,
     url: Option<String>,
     command: Option<String>,
     #[serde(default)]
@@ -66,10 +64,6 @@ fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJ
     for (client_name, entry) in file.servers {
         if entry.disabled {
             found.notes.push(format!("server `{client_name}` is disabled there and left out"));
-            continue;
-        }
-        if entry.kind.as_deref() == Some("sse") {
-            found.notes.push(format!("server `{client_name}` uses the HTTP+SSE transport of 2024 and is left out"));
             continue;
         }
         if entry.cwd.is_some() {
@@ -216,7 +210,7 @@ mod tests {
         assert_eq!(notes, ["server `My Srv` is named `my-srv` here"]);
         let left_out =
             r#"{"mcpServers":{"a":{"url":"http://a/sse","type":"sse"},"b":{"command":"b","disabled":true}}}"#;
-        assert_eq!(check(left_out, &[]).len(), 2);
+        assert_eq!(check(left_out, &[("a", r#"{ url = "http://a/sse" }"#)]).len(), 1);
     }
 
     #[test]

@@ -17,7 +17,10 @@ use super::envelope::{Envelope, Meta, RequestIds};
 use crate::edge::{EdgeSession, SessionKey, SessionRef, Transport};
 
 /// The body of every response.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why a body ends before its end.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who a connection belongs to.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ pub(crate) struct Call {
     /// It is an `initialize` request that opens a session.
     pub(crate) opens: bool,
     pub(crate) malformed: bool,
+    /// It was posted to the place that a stream of 2024-11-05 named.
+    pub(crate) by_first_sse: bool,
     meta: Meta,
     session_id: Option<Box<str>>,
 }
@@ -77,6 +82,11 @@ impl Call {
         let session_id = session_id(&head.headers).map(Box::from);
         let version = protocol_version(&head.headers).map(str::to_owned);
         Self::new(head, session_id, version.as_deref(), body, client)
+    }
+
+    /// A message that was posted to the place of a stream of 2024-11-05, which is its session.
+    pub(crate) fn read_of_first_sse(head: Parts, body: Bytes, client: Client, token: &str) -> Self {
+        Self { by_first_sse: true, ..Self::new(head, Some(token.into()), None, body, client) }
     }
 
     /// As [`Self::read`], for headers that were read already and need not be in `head`.
@@ -99,6 +109,7 @@ impl Call {
             method_label: envelope.as_ref().map(Envelope::method_label),
             opens: opens && !modern,
             malformed: matches!(envelope, Some(Envelope::Unreadable)),
+            by_first_sse: false,
             meta,
             session_id,
             body,

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::admission::Admission;
 use super::call::{Body, Call, Era, session_id, whole};
+use super::first_sse::{self, FirstSse, Places};
 use super::held::{self, Bounds};
 use super::hop::{Hop, HopError, Right};
 use super::oauth::Resource;
@@ -41,6 +42,8 @@ pub(crate) struct HttpUpstream {
     /// How the strict relay reaches it, where it can.
     plain: Option<Plain>,
     resource: Resource,
+    /// Where clients of its streams of 2024-11-05 post to.
+    places: Places,
     shared: Arc<Shared>,
 }
 
@@ -66,7 +69,19 @@ impl HttpUpstream {
         let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
         let admission = Admission::new(terms, shared.metrics.breaker_open.with_label_values(&[&*name]));
         let (own_headers, pass_through) = (terms.headers.clone(), terms.pass_through);
-        Ok(Self { name, host, uri, hop, own_headers, pass_through, admission, plain, resource, shared })
+        Ok(Self {
+            name,
+            host,
+            uri,
+            hop,
+            own_headers,
+            pass_through,
+            admission,
+            plain,
+            resource,
+            places: Places::default(),
+            shared,
+        })
     }
 
     /// The upstream as its clients sign in to it.
@@ -81,6 +96,20 @@ impl HttpUpstream {
 
     pub(super) const fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    pub(super) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// What the upstream means by a URL, if it is its own.
+    pub(super) fn at_home(&self, named: &str) -> Option<Uri> {
+        first_sse::at_home(&self.uri, named)
+    }
+
+    /// The session of a call under an id that the gateway gave.
+    pub(super) fn session(&self, call: &Call, id: &str) -> Arc<EdgeSession> {
+        self.shared.edge.session(&call.session_named(&self.name, Some(id)))
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
@@ -132,6 +161,8 @@ impl HttpUpstream {
         abandon: Abandon,
     ) -> Response<Body> {
         let mut holds = admitted.right.holds_answer();
+        // Streams of sessions name their session; one that does not may be of 2024-11-05.
+        let is_listening = call.head.method == Method::GET && call.era == Era::Legacy && call.session_id().is_none();
         match self.attempt(&mut call, admitted).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
@@ -140,6 +171,14 @@ impl HttpUpstream {
                 let content = Content::of_headers(&head.headers);
                 let tap = Tap::new(Arc::clone(&session), head.status, content, self.capture_bytes_max(), account);
                 let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon);
+                if is_listening && head.status.is_success() && matches!(content, Content::Events) {
+                    let body = FirstSse::new(body, Arc::clone(&self), call);
+                    // Its events are held in turn where they have to be looked at.
+                    return match holds {
+                        true => held::events(head, body, session, self.capture_bytes_max()),
+                        false => Response::from_parts(head, body.boxed_unsync()),
+                    };
+                }
                 if !holds {
                     return Response::from_parts(head, body.map_err(Into::into).boxed_unsync());
                 }
@@ -184,6 +223,10 @@ impl HttpUpstream {
         if call.opens {
             return Ok(Admitted { right: Right::Initialize, session: None, pause: Duration::ZERO });
         }
+        let place = call.session_id().filter(|_| call.by_first_sse);
+        if place.is_some_and(|token| self.places.get(token).is_none()) {
+            return Err(Refusal::UnknownSession);
+        }
         let session = known.unwrap_or_else(|| self.shared.edge.session(&call.session(&self.name)));
         if !call.may_use(&session) {
             return Err(Refusal::UnknownSession);
@@ -208,7 +251,8 @@ impl HttpUpstream {
     fn request(&self, call: &mut Call) -> Request<Full<bytes::Bytes>> {
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.head.method.clone();
-        *request.uri_mut() = with_query(&self.uri, call.head.uri.query());
+        let place = call.session_id().filter(|_| call.by_first_sse).and_then(|token| self.places.get(token));
+        *request.uri_mut() = with_query(place.as_ref().unwrap_or(&self.uri), call.head.uri.query());
         let mut headers = std::mem::take(&mut call.head.headers);
         if headers.contains_key(header::TRANSFER_ENCODING) {
             // The body is here as a whole now; hyper states its length.

@@ -17,8 +17,7 @@ use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Frame;
 
-use super::call::Body;
-use super::relay::RelayBody;
+use super::call::{Body, BodyError};
 use super::rescue::Refusal;
 use super::sse::{SseEvent, SseParser};
 use super::tap::Content;
@@ -34,7 +33,7 @@ pub(super) struct Bounds {
 /// The response as the client may see it.
 pub(super) async fn answer(
     mut head: Parts,
-    body: RelayBody,
+    body: impl hyper::body::Body<Data = Bytes, Error: Into<BodyError>> + Unpin + Send + 'static,
     session: Arc<EdgeSession>,
     bounds: Bounds,
 ) -> Result<Response<Body>, Refusal> {
@@ -57,15 +56,23 @@ pub(super) async fn answer(
             head.headers.remove(header::CONTENT_LENGTH);
             Ok(Response::from_parts(head, Full::new(shown).map_err(|never| match never {}).boxed_unsync()))
         }
-        Content::Events => {
-            head.headers.remove(header::CONTENT_LENGTH);
-            let held = HeldEvents { inner: body, session, held: Vec::new(), bytes_max: bounds.bytes_max, ended: false };
-            Ok(Response::from_parts(head, held.boxed_unsync()))
-        }
+        Content::Events => Ok(events(head, body, session, bounds.bytes_max)),
         Content::Encoded => Err(unseen(bounds.bytes_max)),
         // Not a message.
         Content::Other => Ok(Response::from_parts(head, body.map_err(Into::into).boxed_unsync())),
     }
+}
+
+/// The same for what is known to be an event stream.
+pub(super) fn events(
+    mut head: Parts,
+    body: impl hyper::body::Body<Data = Bytes, Error: Into<BodyError>> + Unpin + Send + 'static,
+    session: Arc<EdgeSession>,
+    bytes_max: usize,
+) -> Response<Body> {
+    head.headers.remove(header::CONTENT_LENGTH);
+    let held = HeldEvents { inner: body, session, held: Vec::new(), bytes_max, ended: false };
+    Response::from_parts(head, held.boxed_unsync())
 }
 
 fn unseen(bytes_max: usize) -> Refusal {
@@ -87,17 +94,17 @@ fn changed(headers: &mut HeaderMap) {
 }
 
 /// A stream of events, each held until it is whole.
-struct HeldEvents {
-    inner: RelayBody,
+struct HeldEvents<B> {
+    inner: B,
     session: Arc<EdgeSession>,
     held: Vec<u8>,
     bytes_max: usize,
     ended: bool,
 }
 
-impl hyper::body::Body for HeldEvents {
+impl<B: hyper::body::Body<Data = Bytes, Error: Into<BodyError>> + Unpin> hyper::body::Body for HeldEvents<B> {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         loop {
@@ -136,7 +143,7 @@ fn whole_events(bytes: &[u8]) -> usize {
 }
 
 /// Where the first event ends: behind a blank line. `None` while that has not come.
-fn next_event(bytes: &[u8]) -> Option<usize> {
+pub(super) fn next_event(bytes: &[u8]) -> Option<usize> {
     let mut line_start = 0;
     loop {
         let line_end = line_start + memchr::memchr2(b'\n', b'\r', &bytes[line_start..])?;

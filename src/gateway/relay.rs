@@ -20,6 +20,7 @@ use super::call;
 use super::metrics::Counted;
 use super::shared::Ending;
 use super::tap::Tap;
+use crate::edge::EdgeSession;
 
 /// What becomes of an exchange whose client has left.
 #[derive(Clone, Debug)]
@@ -77,6 +78,11 @@ impl RelayBody {
             body.end(Ending::Relayed);
         }
         body
+    }
+
+    /// What comes from now on is of another session than was thought.
+    pub(crate) fn belongs_to(&self, session: &Arc<EdgeSession>) {
+        self.tap.with(|tap| tap.belongs_to(session));
     }
 
     fn end(&mut self, ending: Ending) {

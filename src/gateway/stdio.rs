@@ -33,6 +33,7 @@ use self::shared::{Incoming, SharedChild};
 use super::admission::Admission;
 use super::call::{Body, Call, Era, protocol_version};
 use super::envelope::object;
+use super::first_sse;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
@@ -116,9 +117,14 @@ impl StdioUpstream {
         if call.opens {
             return self.open(call, account).await;
         }
+        if call.head.method == Method::GET && call.session_id().is_none() && Accept::of(&call.head.headers).events {
+            return Ok((self.open_stream(call)?, None));
+        }
         let id = call.session_id().ok_or(Refusal::MissingSession)?;
         let session = self.sessions().get(id).map(Arc::clone);
-        let session = session.filter(|session| call.may_use(&session.edge)).ok_or(Refusal::UnknownSession)?;
+        let usable =
+            |session: &Arc<Session>| call.may_use(&session.edge) && session.is_one_stream() == call.by_first_sse;
+        let session = session.filter(usable).ok_or(Refusal::UnknownSession)?;
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
             Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
@@ -134,14 +140,12 @@ impl StdioUpstream {
 
     /// A new session, for an `initialize` request.
     async fn open(&self, call: &Call, account: &Account) -> Result<(Answer, Option<String>), Refusal> {
-        let id = new_id().map_err(|error| {
-            tracing::error!(%error, "make a session id");
-            Refusal::UpstreamUnreachable
-        })?;
+        let id = new_id()?;
         let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
         let messages = Messages::read(&call.body)?;
         let permit = decide(account, &edge, call).await?;
-        let session = self.start(&id, Opened { edge, knows_openings: knows_openings(&call.body) })?;
+        let opened = Opened { edge, knows_openings: knows_openings(&call.body), one_stream: false };
+        let session = self.start(&id, opened)?;
         let patience = self.shared.config.timeouts.response;
         let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
         let refused = match &answer {
@@ -155,6 +159,14 @@ impl StdioUpstream {
             return answer.map(|answer| (answer, None));
         }
         answer.map(|answer| (answer, Some(id)))
+    }
+
+    /// A session of 2024-11-05: it begins with its stream.
+    fn open_stream(&self, call: &Call) -> Result<Answer, Refusal> {
+        let id = new_id()?;
+        let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
+        let session = self.start(&id, Opened { edge, knows_openings: false, one_stream: true })?;
+        Ok(session.stream(first_sse::path(&self.name, &id)))
     }
 
     fn start(&self, id: &str, opened: Opened) -> Result<Arc<Session>, Refusal> {
@@ -175,6 +187,9 @@ impl StdioUpstream {
     async fn post(&self, session: &Session, call: &Call, account: &Account) -> Result<Answer, Refusal> {
         let messages = Messages::read(&call.body)?;
         let permit = decide(account, &session.edge, call).await?;
+        if session.is_one_stream() {
+            return session.pass(permit, &messages).await;
+        }
         session.post(permit, &messages, Accept::of(&call.head.headers), self.shared.config.timeouts.response).await
     }
 
@@ -258,7 +273,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The id is all that a client needs to use a session, so it must not be guessed.
 /// The decision, once everything that it has to wait for is over.
 async fn decide(account: &Account, edge: &EdgeSession, call: &Call) -> Result<Permit, Refusal> {
     let (permit, pause) = account.decide(edge, call).await?;
@@ -268,8 +282,11 @@ async fn decide(account: &Account, edge: &EdgeSession, call: &Call) -> Result<Pe
     Ok(permit)
 }
 
-fn new_id() -> Result<String, getrandom::Error> {
-    Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
+fn new_id() -> Result<String, Refusal> {
+    first_sse::new_token().map_err(|error| {
+        tracing::error!(%error, "make a session id");
+        Refusal::UpstreamUnreachable
+    })
 }
 
 /// Whether the client that sent this `initialize` knows streams that open with an event without data.

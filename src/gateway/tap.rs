@@ -64,6 +64,10 @@ impl Tap {
         Self { session, reader, account, status, error: None }
     }
 
+    pub(crate) fn belongs_to(&mut self, session: &Arc<EdgeSession>) {
+        self.session = Arc::clone(session);
+    }
+
     pub(crate) fn feed(&mut self, chunk: &Bytes) {
         match &mut self.reader {
             Reader::Json(whole) => whole.push(chunk),
