@@ -87,8 +87,12 @@ pub struct Gateway {
     /// Whose `X-Forwarded-For` names the principal.
     pub trusted_proxies: Vec<Cidr>,
     pub upstream_connect_timeout: Duration,
-    /// Longest silence of an upstream that owes the head of a response.
+    /// Longest silence of an upstream that owes an answer.
     pub upstream_idle_timeout: Duration,
+    /// Longest that an answer may take in all.
+    pub upstream_call_timeout: Duration,
+    /// What open exchanges get to finish when the gateway stops.
+    pub shutdown_timeout: Duration,
 }
 
 /// What facts may cost.

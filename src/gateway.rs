@@ -12,6 +12,7 @@ mod after_write;
 mod auth;
 mod call;
 mod config;
+mod deadline;
 mod envelope;
 mod first_sse;
 mod forward;

@@ -87,6 +87,8 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     to.limits.capture_bytes_max = from.response_capture_bytes_max;
     to.timeouts.connect = from.upstream_connect_timeout;
     to.timeouts.response = from.upstream_idle_timeout;
+    to.timeouts.call = from.upstream_call_timeout;
+    to.timeouts.shutdown = from.shutdown_timeout;
     to.trusted_proxies.clone_from(&from.trusted_proxies);
     to.auth = config.auth.clone();
     to.rate = config.rate;

@@ -64,6 +64,8 @@ pub(super) struct RawGateway {
     pub trusted_proxies: Vec<String>,
     pub upstream_connect_timeout_ms: u64,
     pub upstream_idle_timeout_ms: u64,
+    pub upstream_call_timeout_ms: u64,
+    pub shutdown_timeout_ms: u64,
 }
 
 impl Default for RawGateway {
@@ -78,6 +80,8 @@ impl Default for RawGateway {
             trusted_proxies: Vec::new(),
             upstream_connect_timeout_ms: 10_000,
             upstream_idle_timeout_ms: 600_000,
+            upstream_call_timeout_ms: 86_400_000,
+            shutdown_timeout_ms: 5000,
         }
     }
 }

@@ -108,6 +108,8 @@ impl Check<'_> {
             trusted_proxies: raw.gateway.trusted_proxies.iter().map(proxy).collect::<Result<_, _>>()?,
             upstream_connect_timeout: millis(number!(self, raw.gateway.upstream_connect_timeout_ms, 1..=600_000)),
             upstream_idle_timeout: millis(number!(self, raw.gateway.upstream_idle_timeout_ms, 1..=86_400_000)),
+            upstream_call_timeout: millis(number!(self, raw.gateway.upstream_call_timeout_ms, 1..=604_800_000)),
+            shutdown_timeout: millis(number!(self, raw.gateway.shutdown_timeout_ms, 1..=3_600_000)),
         })
     }
 

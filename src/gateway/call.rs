@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
@@ -148,10 +148,15 @@ impl Call {
         Some(&*self.meta.protocol_version).filter(|version| !version.is_empty())
     }
 
+    /// Whether it opens a stream to listen to, for as long as somebody likes.
+    pub(crate) fn listens(&self) -> bool {
+        self.head.method == Method::GET || self.method_label == Some("subscriptions/listen")
+    }
+
     /// Whether an answer is owed, and will come some time: neither notifications and answers, nor streams that are
     /// listened to.
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.method_label != Some("subscriptions/listen")
+        !self.listens()
             && match self.ids() {
                 RequestIds::None => false,
                 RequestIds::One(_) => true,

@@ -58,8 +58,11 @@ pub struct Timeouts {
     pub body: Duration,
     /// Connecting to an upstream.
     pub connect: Duration,
-    /// From sending a request to the head of its response, GET streams excepted. Nothing limits a stream once it runs.
+    /// The longest silence of an upstream that owes an answer; whatever it sends begins it anew. Streams that are listened
+    /// to may be silent.
     pub response: Duration,
+    /// The longest that an answer may take in all, however much is heard meanwhile.
+    pub call: Duration,
     /// How long an exchange whose legacy client has left may go on.
     pub abandoned: Duration,
     /// How long an unused connection to an upstream is kept.
@@ -94,6 +97,7 @@ impl Default for Timeouts {
             body: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             response: Duration::from_secs(600),
+            call: Duration::from_secs(24 * 3600),
             abandoned: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(30),
             session_idle: Duration::from_secs(30 * 60),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::admission::Admission;
 use super::call::{Body, Call, Era, session_id, whole};
+use super::deadline::Patience;
 use super::first_sse::{self, FirstSse, Places};
 use super::held::{self, Bounds};
 use super::hop::{Hop, HopError, Right};
@@ -161,6 +162,7 @@ impl HttpUpstream {
         abandon: Abandon,
     ) -> Response<Body> {
         let mut holds = admitted.right.holds_answer();
+        let patience = Patience::new(&self.shared.config.timeouts);
         // Streams of sessions name their session; one that does not may be of 2024-11-05.
         let is_listening = call.head.method == Method::GET && call.era == Era::Legacy && call.session_id().is_none();
         match self.attempt(&mut call, admitted).await {
@@ -170,7 +172,8 @@ impl HttpUpstream {
                 holds |= call.head.method == Method::GET && session.is_shown_less();
                 let content = Content::of_headers(&head.headers);
                 let tap = Tap::new(Arc::clone(&session), head.status, content, self.capture_bytes_max(), account);
-                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon);
+                let patience = (!call.listens()).then_some(patience);
+                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon, patience);
                 if is_listening && head.status.is_success() && matches!(content, Content::Events) {
                     let body = FirstSse::new(body, Arc::clone(&self), call);
                     // Its events are held in turn where they have to be looked at.
@@ -180,7 +183,7 @@ impl HttpUpstream {
                     };
                 }
                 if !holds {
-                    return Response::from_parts(head, body.map_err(Into::into).boxed_unsync());
+                    return Response::from_parts(head, body.boxed_unsync());
                 }
                 let bounds =
                     Bounds { bytes_max: self.capture_bytes_max(), patience: self.shared.config.timeouts.response };

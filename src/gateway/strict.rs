@@ -6,7 +6,6 @@
 //! Invariant: what is accepted here means the same to hyper; a message is sent only against a `Right`.
 
 mod connection;
-mod deadline;
 mod exchange;
 mod framing;
 mod head;

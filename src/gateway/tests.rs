@@ -1,6 +1,7 @@
 //! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
 
 mod judged;
+mod patience;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -14,6 +14,7 @@ mod clients_http;
 mod clients_wrap;
 mod counting;
 mod crash;
+mod drain;
 mod first_sse;
 mod harness;
 mod metrics;

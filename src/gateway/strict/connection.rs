@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::deadline::Deadline;
 use super::exchange::{Exchange, Progress};
 use super::head::{self, RequestHead, Unusual};
 use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
 use crate::edge::EdgeSession;
 use crate::gateway::auth::{Auth, Identity};
 use crate::gateway::call::{Call, Client};
+use crate::gateway::deadline::{Deadline, Patience};
 use crate::gateway::forward::{Admitted, HttpUpstream};
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
@@ -269,9 +269,11 @@ impl Connection<'_> {
             tracing::warn!(upstream = %upstream.name(), %error, "send to upstream");
             return self.answer(&account.refused(&Refusal::UpstreamGone, &call)).await;
         }
-        self.deadline.set(timeouts.response);
+        let patience = Patience::new(timeouts);
+        self.deadline.set(patience.next());
         let read = std::mem::take(&mut self.spare);
-        self.relay(Exchange::new(upstream, call, self.host.clone(), account, session, connection, read), stopped).await
+        let exchange = Exchange::new(upstream, call, self.host.clone(), account, session, connection, read);
+        self.relay(exchange, patience, stopped).await
     }
 
     /// The request as the rest of the gateway knows it, and its bytes out of the way.
@@ -300,7 +302,7 @@ impl Connection<'_> {
     }
 
     /// Passes the response on as it comes.
-    async fn relay(&mut self, mut exchange: Exchange, stopped: &watch::Receiver<()>) -> Next {
+    async fn relay(&mut self, mut exchange: Exchange, patience: Patience, stopped: &watch::Receiver<()>) -> Next {
         let mut progress = Ok(Progress::Unfinished);
         self.out.clear();
         loop {
@@ -308,6 +310,10 @@ impl Connection<'_> {
                 progress = match self.event(&mut exchange).await {
                     Event::Upstream(Ok(0) | Err(_)) => exchange.closed(),
                     Event::Upstream(Ok(_)) => exchange.advance(stopped.has_changed().unwrap_or(true), &mut self.out),
+                    Event::TimedOut if exchange.has_begun() => {
+                        tracing::warn!(upstream = %exchange.upstream.name(), "an answer took too long, and is cut off");
+                        Ok(Progress::Aborted)
+                    }
                     Event::TimedOut => Err(Refusal::UpstreamTimeout),
                     Event::ClientLeft => {
                         exchange.abandon();
@@ -325,7 +331,7 @@ impl Connection<'_> {
                 exchange.hear();
             }
             match &progress {
-                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Unfinished) => self.deadline.set(patience.next()),
                 Ok(Progress::Relayed) => {
                     self.spare = exchange.end(Ending::Relayed);
                     return if stopped.has_changed().unwrap_or(true) { Next::Close } else { Next::Request };
@@ -367,7 +373,7 @@ impl Connection<'_> {
                     Poll::Pending => break,
                 }
             }
-            if exchange.has_begun() {
+            if exchange.may_be_silent() {
                 return Poll::Pending;
             }
             self.deadline.poll(cx).map(|()| Event::TimedOut)
