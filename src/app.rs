@@ -1,7 +1,9 @@
 //! Puts the parts together: the only place that knows all of them.
 
 mod background;
+mod check;
 mod holds;
+mod install;
 mod key;
 mod models;
 mod node;
@@ -23,13 +25,28 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::cli::{ReplayArgs, ServeArgs, WrapArgs};
+use crate::cli::{CheckArgs, InstallArgs, ReplayArgs, ServeArgs, UninstallArgs, WrapArgs};
 use crate::config::Config;
 use crate::replay::{ReplayOptions, replay as run_replay};
 
 /// `undercurrent serve`.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     relay_runtime()?.block_on(serve::serve(args))
+}
+
+/// `undercurrent check`.
+pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    check::check(args)
+}
+
+/// `undercurrent install`.
+pub fn install(args: &InstallArgs) -> anyhow::Result<ExitCode> {
+    install::install(args)
+}
+
+/// `undercurrent uninstall`.
+pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<ExitCode> {
+    install::uninstall(args)
 }
 
 /// `undercurrent wrap`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Override, Place, Sources, mcp_json, upstream_from_flag};
+use crate::install::Client;
 use crate::telemetry::LogFormat;
 
 /// The learning gateway for MCP: relays every message untouched, learns what is normal, and says why something is not.
@@ -43,6 +44,19 @@ pub enum Command {
         after_help = "Example, in a client's configuration:\n  \"files\": { \"command\": \"undercurrent\",\n             \"args\": [\"wrap\", \"--name\", \"files\", \"--\", \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/srv/files\"] }\n\nAny number of wraps and one serve share a data directory and what is learned in it."
     )]
     Wrap(WrapArgs),
+    /// Say what `serve` would make of the same flags, and what is risky or useless in it; serves and changes nothing.
+    #[command(
+        after_help = "Examples:\n  undercurrent check --config undercurrent.toml\n  undercurrent check --mcp-json ~/.cursor/mcp.json --probe\n\nExit code: 0 = can be served; 1 = cannot, with the words that `serve` would say, or a probe failed."
+    )]
+    Check(CheckArgs),
+    /// Make the MCP servers of Claude Desktop, Claude Code, Cursor and VS Code run through Undercurrent.
+    #[command(
+        after_help = "Examples:\n  undercurrent install --dry-run\n  undercurrent install --client cursor --name files\n  undercurrent install --gateway http://127.0.0.1:8808\n\nLooked at: the clients' files of this user, and those of the project in the current directory.\nA command becomes `undercurrent wrap --name NAME -- COMMAND`. Before its first change a file is\ncopied to FILE.before-undercurrent. Exit code: 1 if a file could not be read or written, or a NAME\nis nowhere."
+    )]
+    Install(InstallArgs),
+    /// Take back what `install` did: each server runs by itself again, exactly as it was written.
+    #[command(after_help = "Examples:\n  undercurrent uninstall --dry-run\n  undercurrent uninstall --client vscode")]
+    Uninstall(UninstallArgs),
     /// Run recorded traffic through the same code as live traffic, as fast as it can.
     #[command(
         after_help = "Example:\n  undercurrent replay traffic.jsonl.zst --history ./replayed\n\nThen ask, for example with DuckDB:\n  SELECT session_id, score, reasons FROM './replayed/sessions/**/*.parquet' ORDER BY score DESC LIMIT 10"
@@ -83,6 +97,52 @@ pub struct ServeArgs {
     /// Write all traffic, payloads included, as frames that `replay` reads.
     #[arg(long, value_name = "FILE.jsonl.zst")]
     pub record: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Try each upstream: shake hands, count its tools.
+    #[arg(long)]
+    pub probe: bool,
+    /// How long a probe may take; a server that `npx` fetches first takes its time.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub probe_seconds: u64,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Only this client; repeatable [default: all].
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    pub client: Vec<Client>,
+    /// Only the server that clients know by this name; repeatable [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// Change nothing; show what would be changed.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct InstallArgs {
+    #[command(flatten)]
+    pub clients: ClientArgs,
+    /// Where a gateway is running: servers that clients reach by URL go through it if it serves them by that name.
+    #[arg(long, value_name = "URL")]
+    pub gateway: Option<url::Url>,
+    /// The data directory of the wraps [default: what `wrap` uses by itself].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct UninstallArgs {
+    #[command(flatten)]
+    pub clients: ClientArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -176,6 +236,13 @@ impl HoldArgs {
             overrides: admin.into_iter().collect(),
             ..Sources::of_process(self.config.clone(), self.data.clone())
         }
+    }
+}
+
+impl CheckArgs {
+    #[must_use]
+    pub fn probe_limit(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.probe_seconds)
     }
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod cidr;
 mod data_default;
 mod error;
+mod given;
 mod hosts;
 mod keys;
 mod layers;
@@ -27,6 +28,7 @@ use undercurrent_dataflows::facts::Limits;
 pub use self::auth::{Auth, Issuer, KeyHash, NotKeyHash};
 pub use self::cidr::{Cidr, NotCidr};
 pub use self::error::{ConfigError, Place, Problem};
+pub use self::given::Given;
 pub use self::hosts::HostRules;
 pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
@@ -53,6 +55,10 @@ pub struct Config {
     pub capture: Capture,
     /// `None`: the built-in policy.
     pub policy_file: Option<PathBuf>,
+    /// `None`: none is kept.
+    pub access_log: Option<AccessLog>,
+    /// `None`: no span is made.
+    pub tracing: Option<Tracing>,
 }
 
 /// Where to listen.
@@ -154,6 +160,38 @@ pub enum Payload {
     Full,
 }
 
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    pub target: AccessLogTarget,
+    /// Lines that wait for the disk; more are dropped.
+    pub queue_lines_max: usize,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    StandardError,
+    File(PathBuf),
+}
+
+/// Spans, and the collector that takes them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// Of its traces.
+    pub endpoint: url::Url,
+    /// Share of the traces without a parent that are recorded.
+    pub sample_ratio: f64,
+    pub service_name: String,
+    /// Spans that wait to be exported; more are dropped.
+    pub queue_spans_max: usize,
+    pub batch_spans_max: usize,
+    /// Longest wait of a span for its batch to fill.
+    pub export_interval: Duration,
+    /// Of one export, repetitions included.
+    pub timeout: Duration,
+}
+
 /// One setting from outside the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
@@ -194,6 +232,11 @@ impl Sources {
 impl Config {
     /// Reads, checks and resolves all settings.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        Self::load_given(sources).map(|(config, _)| config)
+    }
+
+    /// As [`Self::load`], with every setting that somebody gave.
+    pub fn load_given(sources: Sources) -> Result<(Self, Vec<Given>), ConfigError> {
         let mut layers = layers::Layers::default();
         if let Some(file) = &sources.file {
             layers.read_file(file)?;
@@ -202,6 +245,9 @@ impl Config {
         for given in sources.overrides {
             layers.apply(given)?;
         }
+        let mut settings = layers.given();
+        let variable = sources.env.get(data_default::VARIABLE).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        given::data_dir(&mut settings, sources.data_dir.as_deref(), variable.as_ref());
         let (raw, places) = layers.finish();
         let surroundings = resolve::Surroundings {
             places: &places,
@@ -210,7 +256,7 @@ impl Config {
             data_default: data_default::data_dir(&sources.env),
             env: &sources.env,
         };
-        resolve::resolve(raw, surroundings)
+        resolve::resolve(raw, surroundings).map(|config| (config, settings))
     }
 }
 

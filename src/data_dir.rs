@@ -4,6 +4,7 @@
 //! is second reads what the first made. Every process opens DATA here before it asks who owns it. Not here: the lock and
 //! the socket of the owner (`hub`), and what lies in `log/`, `history/` and `state/`.
 
+mod look;
 mod private_file;
 mod secrets;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use undercurrent_dataflows::facts::DigestKey;
 
+pub use self::look::{DataState, look};
 pub use self::secrets::AdminToken;
 
 /// Layout of DATA that this program writes.
@@ -120,10 +122,15 @@ fn check_layout(root: &Path) -> Result<(), DataDirError> {
             }
         },
     };
+    layout_of(&text, root, &path)
+}
+
+/// Refuses what `VERSION` says unless it is ours.
+fn layout_of(text: &str, root: &Path, version: &Path) -> Result<(), DataDirError> {
     match text.trim().parse::<u32>() {
         Ok(LAYOUT) => Ok(()),
         Ok(found) if found > LAYOUT => Err(DataDirError::TooNew { path: root.to_owned(), found }),
-        Ok(_) | Err(_) => Err(DataDirError::NotALayout { path }),
+        Ok(_) | Err(_) => Err(DataDirError::NotALayout { path: version.to_owned() }),
     }
 }
 

@@ -64,6 +64,7 @@ use self::rescue::Refusal;
 use self::shared::Shared;
 use self::stdio::StdioUpstream;
 use crate::edge::{BlockReason, Edge};
+use crate::observe::Opening;
 use crate::upstream;
 
 /// The line that answers a blocked message of a stdio client; `None` if the message awaits no answer.
@@ -115,7 +116,11 @@ impl Gateway {
             slots: Arc::new(Semaphore::new(config.limits.connections_max)),
             gauge: metrics.abandoned.clone(),
         };
-        let fixed = Fixed { limits: config.limits.clone(), timeouts: config.timeouts.clone() };
+        let fixed = Fixed {
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            observers: config.observers.clone(),
+        };
         let shared = Arc::new(Shared { config: fixed, edge, metrics, finish });
         let live = Live::new(config, None, &shared)?;
         Ok(Self { shared, live: Arc::new(ArcSwap::from_pointee(live)) })
@@ -140,16 +145,16 @@ impl Gateway {
     async fn answer(&self, request: Request<Incoming>, reached: IpAddr, mut client: Client) -> Response<Body> {
         let live = self.live.load_full();
         if let Err(foreign) = live.guard.check(request.headers(), reached) {
-            return self.refuse("none", &Refusal::Foreign(foreign));
+            return self.refuse(&client, "none", &Refusal::Foreign(foreign));
         }
         let origin =
             Origin::of(request.headers(), client.tls, || proxies::is_trusted(client.peer, &live.trusted_proxies));
         if let Some(name) = oauth::asked_for(request.uri().path()) {
-            return self.metadata(&live, name, request.method(), origin.as_ref()).await;
+            return self.metadata(&live, &client, name, request.method(), origin.as_ref()).await;
         }
         let (name, upstream, token) = match route(&live, request.uri().path()) {
             Ok(route) => route,
-            Err(refusal) => return self.refuse("none", &refusal),
+            Err(refusal) => return self.refuse(&client, "none", &refusal),
         };
         let token = token.map(str::to_owned);
         let (mut head, body) = request.into_parts();
@@ -160,22 +165,22 @@ impl Gateway {
             match auth.identify(head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)).await {
                 Ok(identity) => client.identify(identity),
                 Err(denied) => {
-                    return self.refuse(name, &Refusal::Denied(auth.challenge(denied, name, origin.as_ref())));
+                    return self.refuse(&client, name, &Refusal::Denied(auth.challenge(denied, name, origin.as_ref())));
                 }
             }
             // It was issued for the gateway.
             head.headers.remove(AUTHORIZATION);
         }
         if let Err(wait) = live.rates.take(&client.principal) {
-            return self.refuse(name, &Refusal::TooFast { wait });
+            return self.refuse(&client, name, &Refusal::TooFast { wait });
         }
         let body = match self.read(body).await {
             Ok(body) => body,
-            Err(refusal) => return self.refuse(name, &refusal),
+            Err(refusal) => return self.refuse(&client, name, &refusal),
         };
         let call = match token {
             Some(token) if head.method == Method::POST => Call::read_of_first_sse(head, body, client, &token),
-            Some(_) => return self.refuse(name, &Refusal::MethodNotAllowed { allow: "POST" }),
+            Some(_) => return self.refuse(&client, name, &Refusal::MethodNotAllowed { allow: "POST" }),
             None => Call::read(head, body, client),
         };
         match upstream {
@@ -189,12 +194,19 @@ impl Gateway {
     }
 
     /// The protected-resource metadata of an upstream, for clients that sign in.
-    async fn metadata(&self, live: &Live, name: &str, method: &Method, origin: Option<&Origin>) -> Response<Body> {
+    async fn metadata(
+        &self,
+        live: &Live,
+        client: &Client,
+        name: &str,
+        method: &Method,
+        origin: Option<&Origin>,
+    ) -> Response<Body> {
         let Some(((name, upstream), origin)) = live.upstream(name).zip(origin) else {
-            return self.refuse("none", &Refusal::UnknownPath);
+            return self.refuse(client, "none", &Refusal::UnknownPath);
         };
         if method != Method::GET {
-            return self.refuse(name, &Refusal::MethodNotAllowed { allow: "GET" });
+            return self.refuse(client, name, &Refusal::MethodNotAllowed { allow: "GET" });
         }
         let metadata = match (live.auth_of(upstream), upstream) {
             (Some(auth), _) => auth.metadata(name, origin).ok_or(Refusal::UnknownPath),
@@ -206,7 +218,7 @@ impl Gateway {
                 self.shared.metrics.requests.with_label_values(&[name, "relayed"]).inc();
                 whole(metadata)
             }
-            Err(refusal) => self.refuse(name, &refusal),
+            Err(refusal) => self.refuse(client, name, &refusal),
         }
     }
 
@@ -225,15 +237,19 @@ impl Gateway {
     }
 
     /// Answers a request that never became a call.
-    fn refuse(&self, server: &str, refusal: &Refusal) -> Response<Body> {
-        whole(self.refused(server, refusal))
+    fn refuse(&self, client: &Client, server: &str, refusal: &Refusal) -> Response<Body> {
+        whole(self.refused(client, server, refusal))
     }
 
     /// The same, as bytes.
-    fn refused(&self, server: &str, refusal: &Refusal) -> Response<Bytes> {
+    fn refused(&self, client: &Client, server: &str, refusal: &Refusal) -> Response<Bytes> {
         tracing::debug!(server, reason = refusal.reason(), "request refused");
         self.shared.metrics.requests.with_label_values(&[server, refusal.reason()]).inc();
-        refusal.response(&RequestIds::None)
+        let response = refusal.response(&RequestIds::None);
+        let asked = || Opening::unread(server, Arc::clone(&client.principal), client.peer);
+        let (status, bytes_out) = (response.status().as_u16(), response.body().len());
+        self.shared.config.observers.refused(asked, refusal.reason(), status, bytes_out);
+        response
     }
 
     /// Ends the children of stdio upstreams.

@@ -16,7 +16,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use lock::{Claim, OwnerLock, claim};
+pub use lock::{Claim, OwnerLock, claim, is_owned};
 pub use member::{MemberLimits, MemberLog};
 pub use server::{ModelFeed, Server};
 

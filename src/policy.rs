@@ -6,6 +6,7 @@
 
 mod access;
 mod file;
+mod words;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -10,6 +10,7 @@ mod history;
 mod holds;
 mod log;
 pub mod names;
+mod observers;
 mod register;
 mod reload;
 mod tracing_init;
@@ -24,6 +25,7 @@ pub use self::engine::EngineMetrics;
 pub use self::history::HistoryMetrics;
 pub use self::holds::HoldMetrics;
 pub use self::log::LogMetrics;
+pub use self::observers::ObserverMetrics;
 pub use self::reload::ReloadMetrics;
 pub use self::tracing_init::{LogFormat, TracingError, init_tracing};
 
@@ -34,6 +36,7 @@ pub struct Metrics {
     pub log: Arc<LogMetrics>,
     pub engine: Arc<EngineMetrics>,
     pub history: Arc<HistoryMetrics>,
+    pub observers: Arc<ObserverMetrics>,
 }
 
 impl Metrics {
@@ -44,6 +47,7 @@ impl Metrics {
             log: Arc::new(LogMetrics::register(registry)?),
             engine: Arc::new(EngineMetrics::register(registry)?),
             history: Arc::new(HistoryMetrics::register(registry)?),
+            observers: Arc::new(ObserverMetrics::register(registry)?),
         })
     }
 }

@@ -34,6 +34,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("engine", "cache", "publishes: the one writer"),
     ("engine", "log", "tails it"),
     ("gateway", "edge", "shows it each message, and does what it decides"),
+    ("gateway", "observe", "tells operators of each exchange, without waiting"),
     ("gateway", "upstream", "forwards"),
     ("history", "log", "tails it"),
     ("hub", "cache", "passes models on to other processes"),

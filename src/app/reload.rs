@@ -117,6 +117,8 @@ fn fixed(before: &Config, after: &Config) -> Vec<&'static str> {
             ("engine", shown(&config.engine)),
             ("history", shown(&config.history)),
             ("capture", shown(&config.capture)),
+            ("access_log", shown(&config.access_log)),
+            ("tracing", shown(&config.tracing)),
         ]
     };
     let pairs = fixed_of(before).into_iter().zip(fixed_of(after));

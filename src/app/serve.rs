@@ -18,24 +18,41 @@ use super::status::AppStatus;
 use super::{screen, signals};
 use crate::admin::{self, AdminState, UpstreamStatus};
 use crate::cli::ServeArgs;
-use crate::config::{Config, Upstream, UpstreamName};
+use crate::config::{Config, Given, Upstream, UpstreamName};
 use crate::data_dir::DataDir;
 use crate::edge::Recorder;
-use crate::gateway::{self, Gateway, GatewayMetrics};
+use crate::gateway::{self, Gateway, GatewayConfig, GatewayMetrics};
+use crate::observe::Observers;
 use crate::telemetry::{Metrics, ReloadMetrics};
 
-/// Runs until it is told to stop.
-pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+/// What is to be served.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    pub(super) config: Config,
+    pub(super) given: Vec<Given>,
+    /// What a client's file said that could not be taken over.
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads what is to be served, or says why it cannot be.
+pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Configuration> {
     let (sources, notes) = args.sources()?;
-    for note in notes {
-        tracing::warn!("{note}");
-    }
-    let config = Arc::new(Config::load(sources)?);
+    let (config, given) = Config::load_given(sources)?;
     anyhow::ensure!(
         !config.upstreams.is_empty(),
         "there is nothing to serve: name an MCP server, as in --upstream everything=\"npx -y \
          @modelcontextprotocol/server-everything\", or in [upstreams] of a --config file"
     );
+    Ok(Configuration { config, given, notes })
+}
+
+/// Runs until it is told to stop.
+pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let Configuration { config, given: _, notes } = configuration(args)?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    let config = Arc::new(config);
     let listen = &config.listen;
     let mcp =
         TcpListener::bind(listen.mcp).await.with_context(|| format!("listen for MCP clients on {}", listen.mcp))?;
@@ -51,7 +68,9 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let node = Node::join(&parts, recorder)?;
-    let gateway_config = settings::gateway(&config)?;
+    let (access_log, tracing) = (config.access_log.as_ref(), config.tracing.as_ref());
+    let observers = Observers::start(access_log, tracing, mcp_at, &parts.metrics.observers)?;
+    let gateway_config = GatewayConfig { observers: observers.clone(), ..settings::gateway(&config)? };
     let gateway = Gateway::new(gateway_config, node.edge.clone(), GatewayMetrics::register(&registry)?)?;
 
     let status = Arc::new(AppStatus {
@@ -90,6 +109,7 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let operators = tokio::spawn(admin::serve(admin, state, until(stopping.clone())));
     let clients = tokio::spawn(gateway::serve(mcp, gateway, until(stopping)));
+    let rotations = tokio::spawn(follow_rotations(observers.clone()));
     signals::asked_to_stop().await?;
     tracing::info!("stopping: open exchanges may finish, then everything is written");
     // The admin listener answers until the clients are gone.
@@ -97,9 +117,24 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     clients.await?;
     reloader.abort();
     sampler.abort();
+    rotations.abort();
+    tokio::task::spawn_blocking(move || observers.finish()).await?;
     node.leave().await?;
     operators.await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the access log anew at every SIGHUP.
+async fn follow_rotations(observers: Observers) {
+    let mut hangups = signals::hangups();
+    loop {
+        hangups.next().await;
+        let observers = observers.clone();
+        // It may wait for a thread that writes to a disk.
+        if tokio::task::spawn_blocking(move || observers.reopen()).await.is_err() {
+            tracing::error!("the access log could not be opened anew");
+        }
+    }
 }
 
 /// What operators are told of the upstreams.

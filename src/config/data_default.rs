@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Names DATA where nobody else does.
+pub(super) const VARIABLE: &str = "UNDERCURRENT_DATA";
+
 /// `None`: the user has no home.
 pub(super) fn data_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(dir) = get("UNDERCURRENT_DATA") {
+    if let Some(dir) = get(VARIABLE) {
         return Some(dir);
     }
     let base = if cfg!(windows) {

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 
-const UPSTREAMS: &str = "upstreams";
+pub(super) const UPSTREAMS: &str = "upstreams";
 pub(super) const UPSTREAM_KEYS: [&str; 7] = ["url", "command", "args", "env", "auth", "headers", "requests_max"];
 /// Those of them that hold texts under names; the texts are often secrets.
 pub(super) const UPSTREAM_TABLES: [&str; 2] = ["env", "headers"];

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
 use super::error::{ConfigError, Place, Places, Problem};
+use super::given::{self, Given};
 use super::raw::RawConfig;
 use super::{Override, keys};
 
@@ -94,6 +95,11 @@ impl Layers {
         }
         table.insert(key.clone(), value);
         Ok(())
+    }
+
+    /// What was given, and where.
+    pub(super) fn given(&self) -> Vec<Given> {
+        given::settings(&self.table, &self.places)
     }
 
     pub(super) fn finish(self) -> (RawConfig, Places) {

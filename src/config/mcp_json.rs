@@ -13,6 +13,20 @@ use super::Override;
 use super::error::{ConfigError, Place, Problem};
 use super::upstream::UpstreamName;
 
+/// What some clients allow beyond JSON: comments, and commas after the last of a list.
+pub(crate) const SYNTAX: jsonc_parser::ParseOptions = jsonc_parser::ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: true,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
 /// What a client's file says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct McpJson {
@@ -52,11 +66,17 @@ pub fn read(path: &Path, env: &BTreeMap<String, String>) -> Result<McpJson, Conf
 }
 
 fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJson, ConfigError> {
-    let file: File = serde_json::from_str(&without_comments(text)).map_err(|error| {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let file: File = jsonc_parser::parse_to_serde_value(text, &SYNTAX).map_err(|error| {
+        // What is wrong with a key has no place of its own.
+        let place = match error.range().end {
+            0 => Place::WholeFile(path.to_owned()),
+            _ => Place::File { path: path.to_owned(), line: error.line_display(), column: error.column_display() },
+        };
         ConfigError::from(Problem::Syntax {
-            place: Place::File { path: path.to_owned(), line: error.line(), column: error.column() },
+            place,
             format: "client configuration (JSON with `mcpServers` or `servers`)",
-            problem: error.to_string(),
+            problem: error.kind().to_string(),
         })
     })?;
     let mut found = McpJson::default();
@@ -122,7 +142,7 @@ impl Entry {
 }
 
 /// `My Server` → `my-server`; `None` if nothing is left.
-fn upstream_name(text: &str) -> Option<String> {
+pub(crate) fn upstream_name(text: &str) -> Option<String> {
     let legal = |c: char| if matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.') { c } else { '-' };
     let slug: String = text.to_lowercase().chars().map(legal).take(UpstreamName::BYTES_MAX).collect();
     let slug = slug.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -146,39 +166,6 @@ pub(super) fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<Strin
     }
     out.push_str(rest);
     Ok(out)
-}
-
-/// JSON without `//` and `/* */`, which VS Code permits; they become blanks, so that lines and columns stay.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let mut in_string = false;
-    while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('\\', Some(_)) if in_string => {
-                out.push(c);
-                out.extend(chars.next());
-            }
-            ('"', _) => {
-                in_string = !in_string;
-                out.push(c);
-            }
-            ('/', Some('/')) if !in_string => while chars.next_if(|c| *c != '\n').is_some() {},
-            ('/', Some('*')) if !in_string => {
-                let mut previous = ' ';
-                chars.next();
-                for c in chars.by_ref() {
-                    out.push(if c == '\n' { '\n' } else { ' ' });
-                    if previous == '*' && c == '/' {
-                        break;
-                    }
-                    previous = c;
-                }
-            }
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -205,7 +192,7 @@ mod tests {
             &[("web", r#"{ headers = { Authorization = "Bearer s3cret" }, url = "https://x.example/mcp" }"#)],
         );
         assert!(notes.is_empty(), "{notes:?}");
-        let vs_code = "{ // ours\n \"servers\": {\"My Srv\": {\"type\":\"http\", /* a */ \"url\":\"http://a//b\"}}}";
+        let vs_code = "{ // ours\n \"servers\": {\"My Srv\": {\"type\":\"http\", /* a */ \"url\":\"http://a//b\",}}}";
         let notes = check(vs_code, &[("my-srv", r#"{ url = "http://a//b" }"#)]);
         assert_eq!(notes, ["server `My Srv` is named `my-srv` here"]);
         let left_out =
@@ -224,6 +211,7 @@ mod tests {
         check(r#"{"mcpServers":{"!":{"command":"x"}}}"#, "no letter or digit");
         check("{}", "missing field `mcpServers`");
         check("{\n  oops", "mcp.json:2:");
+        check("{\"servers\": {\"a\": {\"url\": 3}}}", "invalid type");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct RawConfig {
     pub history: RawHistory,
     pub capture: RawCapture,
     pub policy: RawPolicy,
+    pub access_log: RawAccessLog,
+    pub tracing: RawTracing,
     pub upstreams: BTreeMap<String, RawUpstream>,
 }
 
@@ -234,6 +236,47 @@ impl Default for RawCapture {
 pub(super) struct RawPolicy {
     /// Empty: the built-in policy.
     pub file: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAccessLog {
+    /// Empty: none. `-`: standard error.
+    pub file: String,
+    pub queue_lines_max: u64,
+}
+
+impl Default for RawAccessLog {
+    fn default() -> Self {
+        Self { file: String::new(), queue_lines_max: 8192 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTracing {
+    /// Empty: none.
+    pub otlp_endpoint: String,
+    pub sample_ratio: f64,
+    pub service_name: String,
+    pub queue_spans_max: u64,
+    pub batch_spans_max: u64,
+    pub export_interval_ms: u64,
+    pub export_timeout_ms: u64,
+}
+
+impl Default for RawTracing {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: String::new(),
+            sample_ratio: 1.0,
+            service_name: "undercurrent".into(),
+            queue_spans_max: 4096,
+            batch_spans_max: 512,
+            export_interval_ms: 1000,
+            export_timeout_ms: 10_000,
+        }
+    }
 }
 
 /// Exactly one of `url` and `command`.

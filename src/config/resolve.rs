@@ -13,7 +13,10 @@ use url::Url;
 use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
-use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload, Terms, Tls};
+use super::{
+    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload,
+    Terms, Tls, Tracing,
+};
 use super::{auth, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
@@ -55,6 +58,8 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         history: check.history(&raw)?,
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
         policy_file: beside(&raw.policy.file, &places.of("policy.file"), around.file),
+        access_log: check.access_log(&raw, around.file)?,
+        tracing: check.tracing(&raw)?,
     })
 }
 
@@ -147,6 +152,58 @@ impl Check<'_> {
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,
         })
+    }
+
+    fn access_log(&self, raw: &RawConfig, config_file: Option<&Path>) -> Result<Option<AccessLog>, ConfigError> {
+        let queue_lines_max = number!(self, raw.access_log.queue_lines_max, 1..=10_000_000);
+        let target = match raw.access_log.file.as_str() {
+            "-" => Some(AccessLogTarget::StandardError),
+            text => beside(text, &self.places.of("access_log.file"), config_file).map(AccessLogTarget::File),
+        };
+        Ok(target.map(|target| AccessLog { target, queue_lines_max }))
+    }
+
+    fn tracing(&self, raw: &RawConfig) -> Result<Option<Tracing>, ConfigError> {
+        let tracing = &raw.tracing;
+        if !(0.0..=1.0).contains(&tracing.sample_ratio) {
+            let ratio = tracing.sample_ratio.to_string();
+            return Err(self.wrong("tracing.sample_ratio", ratio, "out of range", "give a number from 0 to 1"));
+        }
+        if tracing.service_name.is_empty() {
+            return Err(self.wrong("tracing.service_name", "\"\"", "empty", "give a name, such as \"undercurrent\""));
+        }
+        let mut found = Tracing {
+            endpoint: Url::parse("http://127.0.0.1/").expect("a constant is a URL"),
+            sample_ratio: tracing.sample_ratio,
+            service_name: tracing.service_name.clone(),
+            queue_spans_max: number!(self, raw.tracing.queue_spans_max, 1..=10_000_000),
+            batch_spans_max: number!(self, raw.tracing.batch_spans_max, 1..=100_000),
+            export_interval: millis(number!(self, raw.tracing.export_interval_ms, 1..=60_000)),
+            timeout: millis(number!(self, raw.tracing.export_timeout_ms, 1..=600_000)),
+        };
+        if tracing.otlp_endpoint.is_empty() {
+            return Ok(None);
+        }
+        found.endpoint = self.otlp_endpoint(&tracing.otlp_endpoint)?;
+        Ok(Some(found))
+    }
+
+    /// A collector's base URL stands for its path of traces, as in OpenTelemetry's own settings.
+    fn otlp_endpoint(&self, text: &str) -> Result<Url, ConfigError> {
+        let remedy = "give the collector's URL, such as \"http://127.0.0.1:4318\"";
+        let wrong = |problem: &str| self.wrong("tracing.otlp_endpoint", "(not shown)", problem, remedy);
+        let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(wrong("neither http nor https"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let remedy = "put them into OTEL_EXPORTER_OTLP_HEADERS";
+            return Err(self.wrong("tracing.otlp_endpoint", "(not shown)", "holds credentials", remedy));
+        }
+        if url.path() == "/" {
+            url.set_path("/v1/traces");
+        }
+        Ok(url)
     }
 
     fn left_out(&self, terms: &[String]) -> Result<LeftOut, ConfigError> {
@@ -322,7 +379,7 @@ impl Check<'_> {
     }
 }
 
-/// A relative file is meant from where it is named: the config file's directory.
+/// A file that is named; `None`: none is. A relative one is meant from where it is named: the config file's directory.
 fn beside(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
     let beside = match place {
         Place::File { .. } => file.and_then(Path::parent),

@@ -67,7 +67,7 @@ impl EdgeSession {
         self.client_message_read(body, |_| {})
     }
 
-    /// As [`Self::client_message`]; `read` sees each message that was read, so that nobody needs to read it again.
+    /// As [`Self::client_message`]; `read` sees each message once it was decided about, so that nobody needs to read it again.
     pub fn client_message_read(&self, body: &[u8], read: impl FnMut(&v1::Message)) -> Outcome {
         match self.shared.upgrade() {
             Some(shared) => self.decide_about(&shared, body, shared.clock.now(), read),
@@ -79,6 +79,11 @@ impl EdgeSession {
     /// has been handed to the client. `error.type` of what it reports, if it does.
     pub fn server_message(&self, body: &[u8]) -> Option<String> {
         self.shared.upgrade().and_then(|shared| self.server_message_at(body, shared.clock.now()))
+    }
+
+    /// The id under which the world knows this session.
+    pub(crate) fn public_id(&self) -> Arc<str> {
+        Arc::clone(&self.lock().public_id)
     }
 
     /// The session ended: DELETE, end of input, process exit.
@@ -110,7 +115,6 @@ impl EdgeSession {
         let mut holds_answer = false;
         let refuses = policy.refuses();
         let events = self.observe(shared, Direction::ClientToServer, body, ts, |message| {
-            read(message);
             if refuses && message.kind() == v1::Kind::Malformed {
                 strictest = Decision::Block(unreadable());
             }
@@ -124,6 +128,7 @@ impl EdgeSession {
                     strictest = decision;
                 }
             }
+            read(message);
         });
         let seen = Seen { shared: Arc::clone(shared), events };
         if refuses && is_ambiguous(body) {

@@ -132,7 +132,7 @@ impl Call {
     pub(crate) fn session_named(&self, server: &Arc<str>, id: Option<&str>) -> SessionRef {
         let key = match id {
             Some(id) => SessionKey::Id(id.to_owned()),
-            None => SessionKey::Stateless { trace_id: self.meta.trace_id.clone() },
+            None => SessionKey::Stateless { trace_id: self.meta.trace_id().to_owned() },
         };
         let (server, principal) = (Arc::clone(server), Arc::clone(&self.client.principal));
         SessionRef { server, key, principal, transport: Transport::Tcp }
@@ -141,6 +141,11 @@ impl Call {
     /// A session belongs to the principal that opened it, where principals are verified.
     pub(crate) fn may_use(&self, session: &EdgeSession) -> bool {
         !self.client.authenticated || **session.principal() == *self.client.principal
+    }
+
+    /// The `traceparent` of `_meta`, where that was looked at.
+    pub(crate) fn meta_traceparent(&self) -> &str {
+        &self.meta.traceparent
     }
 
     /// The `protocolVersion` of `_meta`, where that was looked at.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Auth, Cidr, HostRules, Rate, Tls};
+use crate::observe::Observers;
 use crate::upstream::UpstreamConfig;
 
 /// Everything the gateway needs to know before it serves. A reload replaces all but `limits` and `timeouts`.
@@ -15,6 +16,8 @@ pub struct GatewayConfig {
     pub hosts: HostRules,
     /// Whose `X-Forwarded-For` is believed when it names the client.
     pub trusted_proxies: Vec<Cidr>,
+    /// Who wants to know of exchanges.
+    pub observers: Observers,
     /// How callers are known.
     pub auth: Auth,
     /// What each principal may ask; `None`: as much as it likes.
@@ -28,6 +31,7 @@ pub struct GatewayConfig {
 pub(crate) struct Fixed {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) observers: Observers,
 }
 
 /// Bounds on what clients and upstreams may make the gateway hold.

@@ -46,9 +46,16 @@ pub(crate) enum Shape {
 /// What `params._meta` says to an intermediary.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
-    /// W3C trace id; empty = none.
-    pub(crate) trace_id: String,
+    /// W3C trace context; empty = none with a trace id.
+    pub(crate) traceparent: String,
     pub(crate) protocol_version: String,
+}
+
+impl Meta {
+    /// W3C trace id; empty = none.
+    pub(crate) fn trace_id(&self) -> &str {
+        trace_id(&self.traceparent).unwrap_or_default()
+    }
 }
 
 impl<'a> Envelope<'a> {
@@ -135,7 +142,7 @@ impl<'a> Message<'a> {
         let params = self.params.and_then(|params| object::<Params<'_>>(params.get().as_bytes()));
         let Some(meta) = params.and_then(|params| params.meta) else { return Meta::default() };
         Meta {
-            trace_id: meta.traceparent.as_deref().and_then(trace_id).unwrap_or_default().to_owned(),
+            traceparent: meta.traceparent.filter(|text| trace_id(text).is_some()).unwrap_or_default().into_owned(),
             protocol_version: meta.protocol_version.unwrap_or_default().into_owned(),
         }
     }
@@ -336,7 +343,7 @@ mod tests {
     fn meta_names_trace_and_revision() {
         let body = r#"{"method":"x","params":{"a":1,"_meta":{"traceparent":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01","io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         let meta = Envelope::read(body.as_bytes()).meta();
-        assert_eq!(meta.trace_id, "0123456789abcdef0123456789abcdef");
+        assert_eq!(meta.trace_id(), "0123456789abcdef0123456789abcdef");
         assert_eq!(meta.protocol_version, "2026-07-28");
         let broken = r#"{"method":"x","params":{"_meta":{"traceparent":"no"}}}"#;
         assert_eq!(Envelope::read(broken.as_bytes()).meta(), Meta::default());

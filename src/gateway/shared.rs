@@ -1,10 +1,10 @@
 //! What all exchanges of one gateway have in common, and the record that each of them leaves.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use undercurrent_schemas::v1;
 
 use super::admission::{Admission, Entry};
@@ -15,6 +15,7 @@ use super::metrics::GatewayMetrics;
 use super::relay::Finish;
 use super::rescue::Refusal;
 use crate::edge::{Edge, EdgeSession, Outcome, Permit};
+use crate::observe::{Closing, Exchange, Opening};
 
 /// Settings, edge and metrics of one gateway.
 #[derive(Debug)]
@@ -35,7 +36,12 @@ pub(crate) struct Account {
     started: Instant,
     open: bool,
     entry: Entry,
+    /// `None`: nobody wants to know more of it.
+    seen: Option<Box<Mutex<Exchange>>>,
 }
+
+/// The header of a client that traces its HTTP requests.
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// How an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +70,14 @@ impl Account {
             started: Instant::now(),
             open: true,
             entry: Entry::default(),
+            seen: shared.config.observers.open(|| opening(server, call)).map(|seen| Box::new(Mutex::new(seen))),
         };
         if call.malformed {
             account.malformed();
+        }
+        if let (true, Some(mut seen)) = (call.opens, account.seen()) {
+            // Its session begins with the answer; the edge sees the message only then.
+            seen.opens(call.meta_traceparent());
         }
         account
     }
@@ -81,6 +92,31 @@ impl Account {
     /// The head of a response is there.
     pub(crate) fn answered(&mut self) {
         self.entry.answered();
+    }
+
+    fn seen(&self) -> Option<MutexGuard<'_, Exchange>> {
+        self.seen.as_ref().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The client gets this status.
+    pub(crate) fn has_status(&self, status: StatusCode) {
+        if let Some(mut seen) = self.seen() {
+            seen.answered(status.as_u16());
+        }
+    }
+
+    /// The session that it belongs to is known.
+    pub(crate) fn of_session(&self, session: &EdgeSession) {
+        if let Some(mut seen) = self.seen() {
+            seen.of_session(session.public_id());
+        }
+    }
+
+    /// So many bytes of a body were handed to the client.
+    pub(crate) fn passed(&self, bytes: usize) {
+        if let Some(mut seen) = self.seen() {
+            seen.passed(bytes);
+        }
     }
 
     fn malformed(&self) {
@@ -102,7 +138,11 @@ impl Account {
                     self.malformed();
                 }
             }
+            if let Some(mut seen) = self.seen() {
+                seen.read(message);
+            }
         });
+        self.of_session(session);
         self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
         match outcome {
             Outcome::Forward(permit) => Ok((permit, Duration::ZERO)),
@@ -140,7 +180,12 @@ impl Account {
         let metrics = &self.shared.metrics;
         metrics.requests.with_label_values(&[&*self.server, outcome]).inc();
         let operation = metrics.operation.with_label_values(&[self.method(), &*self.server, error]);
-        operation.observe(self.started.elapsed().as_secs_f64());
+        let duration = self.started.elapsed();
+        operation.observe(duration.as_secs_f64());
+        if let Some(seen) = self.seen.take() {
+            let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.shared.config.observers.close(seen, &Closing { outcome, error: Some(error), duration });
+        }
     }
 
     /// The answer to a call that its upstream does not answer.
@@ -155,8 +200,25 @@ impl Account {
             self.entry.failed();
         }
         tracing::debug!(server = %self.server, method = self.method(), reason, "request refused");
+        let response = refusal.response(&call.ids());
+        self.has_status(response.status());
+        self.passed(response.body().len());
         self.close(Ending::Refused(reason), None);
-        refusal.response(&call.ids())
+        response
+    }
+}
+
+/// What is known of a request that was read.
+fn opening(server: &Arc<str>, call: &Call) -> Opening {
+    let traceparent = call.head.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    Opening {
+        server: Arc::clone(server),
+        principal: Arc::clone(&call.client.principal),
+        peer: Some(call.client.peer),
+        http_method: call.head.method.to_string(),
+        stateless: call.era == Era::Modern,
+        bytes_in: call.body.len(),
+        traceparent: traceparent.map(str::to_owned),
     }
 }
 

@@ -125,6 +125,7 @@ impl StdioUpstream {
         let usable =
             |session: &Arc<Session>| call.may_use(&session.edge) && session.is_one_stream() == call.by_first_sse;
         let session = session.filter(usable).ok_or(Refusal::UnknownSession)?;
+        account.of_session(&session.edge);
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
             Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,

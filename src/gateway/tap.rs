@@ -52,6 +52,8 @@ impl Tap {
         mut account: Account,
     ) -> Self {
         account.answered();
+        account.has_status(status);
+        account.of_session(&session);
         let reader = match content {
             Content::Json => Reader::Json(Whole::new(bytes_max)),
             Content::Events => Reader::Events(SseParser::new(bytes_max)),
@@ -69,6 +71,7 @@ impl Tap {
     }
 
     pub(crate) fn feed(&mut self, chunk: &Bytes) {
+        self.account.passed(chunk.len());
         match &mut self.reader {
             Reader::Json(whole) => whole.push(chunk),
             Reader::Events(parser) => {

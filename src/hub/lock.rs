@@ -45,6 +45,13 @@ pub fn claim(data_dir: &Path) -> Result<Claim, HubError> {
     }
 }
 
+/// Whether a process has DATA at this moment; makes nothing.
+#[must_use]
+pub fn is_owned(data_dir: &Path) -> bool {
+    let file = OpenOptions::new().read(true).write(true).open(data_dir.join("undercurrent.lock"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +61,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let Claim::Owner(lock) = claim(dir.path()).unwrap() else { panic!("nobody else asked") };
         assert!(matches!(claim(dir.path()), Ok(Claim::Member)));
+        assert!(is_owned(dir.path()));
         drop(lock);
+        assert!(!is_owned(dir.path()));
         assert!(matches!(claim(dir.path()), Ok(Claim::Owner(_))));
     }
 }

@@ -67,3 +67,14 @@ pub const CONFIG_CURRENT: Name =
 
 pub const HOLDS_OPEN: Name = Name("undercurrent_holds_open", "Calls that wait for a person's answer.");
 pub const HOLDS_ENDED: Name = Name("undercurrent_holds_ended_total", "Held calls, by how the wait ended.");
+
+pub const ACCESS_LOG_LINES: Name = Name("undercurrent_access_log_lines_total", "Lines written to the access log.");
+pub const ACCESS_LOG_DROPPED: Name = Name(
+    "undercurrent_access_log_dropped_total",
+    "Lines that the access log lost, because its queue was full or its file could not be written.",
+);
+pub const SPANS_EXPORTED: Name = Name("undercurrent_spans_exported_total", "Spans that a collector took.");
+pub const SPANS_DROPPED: Name = Name(
+    "undercurrent_spans_dropped_total",
+    "Spans lost because their queue was full or the collector did not take them.",
+);

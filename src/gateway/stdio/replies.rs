@@ -200,13 +200,17 @@ impl Answer {
     ) -> Response<Body> {
         let mut response = match self {
             Self::Status(status) => {
+                account.has_status(status);
                 account.close(Ending::Relayed, None);
                 with_status(status, Bytes::new())
             }
             Self::Json(body) => {
                 let error = envelope::error_type(&body);
+                let status = error.map_or(StatusCode::OK, status_of);
+                account.has_status(status);
+                account.passed(body.len());
                 account.close(Ending::Relayed, error);
-                let mut response = with_status(error.map_or(StatusCode::OK, status_of), body);
+                let mut response = with_status(status, body);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
@@ -272,6 +276,7 @@ impl Events {
         let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         keep_alive.reset();
+        account.has_status(StatusCode::OK);
         Self { first: first.into(), replies, remaining, error: None, account, keep_alive }
     }
 
@@ -287,6 +292,7 @@ impl Events {
         if let Some(id) = id {
             event.extend_from_slice(format!("id: {id}\n").as_bytes());
         }
+        self.account.passed(text.len());
         match kind {
             Kind::Opening => event.extend_from_slice(format!("retry: {}\n", RETRY.as_millis()).as_bytes()),
             Kind::Message => {}

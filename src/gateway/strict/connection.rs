@@ -22,7 +22,7 @@ use crate::gateway::call::{Call, Client};
 use crate::gateway::deadline::{Deadline, Patience};
 use crate::gateway::forward::{Admitted, HttpUpstream};
 use crate::gateway::rescue::Refusal;
-use crate::gateway::shared::{Account, Ending};
+use crate::gateway::shared::{Account, Ending, TRACEPARENT};
 use crate::gateway::{Gateway, Upstream};
 
 /// Where a connection comes from and arrived.
@@ -156,7 +156,8 @@ impl Connection<'_> {
             while self.received.len() < whole {
                 if !self.read().await {
                     if self.deadline.is_over() {
-                        let refusal = self.gateway.refused(upstream.name(), &Refusal::BodyTimeout);
+                        let client = &self.reached.client;
+                        let refusal = self.gateway.refused(client, upstream.name(), &Refusal::BodyTimeout);
                         self.answer(&refusal).await;
                     }
                     return Step::Closed;
@@ -280,6 +281,11 @@ impl Connection<'_> {
     fn call(&mut self, head: &RequestHead) -> Call {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
+        if self.gateway.shared.config.observers.are_on()
+            && let Some(value) = head::line(&self.lines, TRACEPARENT)
+        {
+            parts.headers.insert(TRACEPARENT, value);
+        }
         let text = |span: &Option<head::Span>| -> Option<Box<str>> {
             head::ascii(&self.received[span.clone()?]).map(Box::from)
         };

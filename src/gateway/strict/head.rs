@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 /// Headers that a message may have here.
 const HEADERS_MAX: usize = 64;
@@ -121,6 +121,17 @@ pub(crate) fn request(received: &[u8], passed: &mut Vec<u8>) -> Parsed<RequestHe
     head.host = host.ok_or(Unusual)?;
     head.content_length = usize::try_from(length.ok_or(Unusual)?).map_err(|_| Unusual)?;
     Ok(Some(head))
+}
+
+/// The value of a line among those that are passed on.
+pub(crate) fn line(passed: &[u8], name: &str) -> Option<HeaderValue> {
+    let lines = passed.split(|byte| *byte == b'\n');
+    let value = |line: &[u8]| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":").filter(|_| found.eq_ignore_ascii_case(name.as_bytes()))?;
+        HeaderValue::from_bytes(value.trim_ascii()).ok()
+    };
+    lines.filter_map(value).next()
 }
 
 /// Reads a response's head. Its status line and the lines that go on to the client, all but hop-by-hop headers, are
@@ -293,6 +304,8 @@ mod tests {
         assert_eq!((head.content_length, head.session_id.as_ref().map(at)), (12, Some("s")));
         assert_eq!(head.bytes, text.len() - 1);
         assert_eq!(passed, b"Content-Length: 12\r\nMCP-Session-Id: s\r\nX-a: b\r\n");
+        assert_eq!(line(&passed, "x-a").expect("it is there"), "b");
+        assert_eq!(line(&passed, "x"), None);
         assert_eq!(request(b"POST /mcp/a HTTP/1.1\r\nHost", &mut passed), Ok(None));
     }
 
