@@ -28,7 +28,8 @@ use crate::edge::EdgeSession;
 pub(crate) enum Abandon {
     /// Leaving is cancelling (2026-07-28, and all streams that a client merely listens to).
     Cancel,
-    /// Leaving is not cancelling (before): the exchange goes on to its end, within limits.
+    /// Leaving is not cancelling (before): the exchange goes on to its end, within limits. A stream whose events have
+    /// ids ends all the same: an upstream that is still listened to would not keep the rest for the client's return.
     Finish(Finish),
 }
 
@@ -73,8 +74,8 @@ struct TookTooLong;
 struct SharedTap(Arc<Mutex<Tap>>);
 
 impl SharedTap {
-    fn with(&self, work: impl FnOnce(&mut Tap)) {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn with<T>(&self, work: impl FnOnce(&mut Tap) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -163,6 +164,9 @@ impl Drop for RelayBody {
         self.after_write.run();
         match &self.abandon {
             Abandon::Cancel => self.tap.with(|tap| tap.end(Ending::ClientLeft)),
+            Abandon::Finish(_) if self.tap.with(|tap| tap.is_resumable()) => {
+                self.tap.with(|tap| tap.end(Ending::ClientLeft));
+            }
             Abandon::Finish(finish) => finish.spawn(read_to_end(inner, self.tap.clone())),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) struct SseParser {
     overflow: bool,
     /// The event says that it is something else than a message.
     other: bool,
+    has_ids: bool,
     bytes_max: usize,
 }
 
@@ -37,8 +38,14 @@ impl SseParser {
             at_start: true,
             overflow: false,
             other: false,
+            has_ids: false,
             bytes_max,
         }
+    }
+
+    /// An event of the stream had an id: whoever loses the stream can come back for the rest.
+    pub(crate) const fn has_ids(&self) -> bool {
+        self.has_ids
     }
 
     /// Takes one chunk and hands each event that it completes to `event`.
@@ -109,6 +116,8 @@ impl SseParser {
                 self.data.push(b'\n');
             }
             self.data.extend_from_slice(value);
+        } else if line.starts_with(b"id:") {
+            self.has_ids = true;
         }
     }
 }
@@ -171,6 +180,17 @@ mod tests {
     fn all_three_line_ends_count() {
         check("data: 1\r\ndata: 2\r\n\r\ndata: 3\r\rdata: 4\n\n", 100, &[Some("1\n2"), Some("3"), Some("4")]);
         check("\u{feff}data: 1\n\n", 100, &[Some("1")]);
+    }
+
+    #[test]
+    fn ids_are_noticed() {
+        let has_ids = |stream: &[u8]| {
+            let mut parser = SseParser::new(100);
+            parser.feed(stream, |_| {});
+            parser.has_ids()
+        };
+        assert!(has_ids(b"id: 1\ndata: \n\n"));
+        assert!(!has_ids(b"event: id:\ndata: id: 1\n\nidentity: 1\nid: 1"));
     }
 
     #[test]

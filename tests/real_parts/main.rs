@@ -21,5 +21,6 @@ mod metrics;
 mod policy;
 mod readers;
 mod reload;
+mod sdk_flows;
 mod snippets;
 mod two_wraps;

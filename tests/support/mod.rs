@@ -4,6 +4,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod command;
+pub(crate) mod cutter;
 pub(crate) mod exchange;
 pub(crate) mod fake;
 pub(crate) mod gateway;

@@ -190,11 +190,13 @@ impl Exchange {
         self.read
     }
 
-    /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on.
+    /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on,
+    /// unless the client can come back: see `relay::Abandon`.
     pub(crate) fn abandon(mut self) {
         // What could not be written any more was said all the same.
         self.hear();
-        if self.call.era == Era::Modern {
+        let resumable = matches!(&self.stage, Stage::Body { tap, .. } if tap.is_resumable());
+        if self.call.era == Era::Modern || resumable {
             self.end(Ending::ClientLeft);
             return;
         }
