@@ -1,5 +1,6 @@
 //! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
 
+mod hostile;
 mod judged;
 mod patience;
 

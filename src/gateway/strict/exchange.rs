@@ -179,7 +179,8 @@ impl Exchange {
         }
     }
 
-    /// Ends the account, and keeps the connection where it can be used again. What was read into comes back.
+    /// Ends the account, and keeps the connection where it can be used again. What was read into comes back, empty: what
+    /// the upstream said behind its answer is no answer to the next request.
     pub(crate) fn end(mut self, ending: Ending) -> BytesMut {
         if let Stage::Body { framing, mut tap, keep_alive } = std::mem::replace(&mut self.stage, Stage::Over) {
             tap.end(ending);
@@ -187,6 +188,7 @@ impl Exchange {
                 self.upstream.give_back(self.connection);
             }
         }
+        self.read.clear();
         self.read
     }
 
