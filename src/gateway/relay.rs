@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use prometheus::IntGauge;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::after_write::AfterWrite;
 use super::call::{self, BodyError};
@@ -33,21 +34,26 @@ pub(crate) enum Abandon {
     Finish(Finish),
 }
 
+/// What an exchange may bring once its client has left; an upstream that says more than that speaks to nobody.
+pub(crate) const UNHEARD_BYTES_MAX: usize = 32 << 20;
+
 /// Limits on exchanges that go on without their client.
 #[derive(Clone, Debug)]
 pub(crate) struct Finish {
     pub(crate) limit: Duration,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) gauge: IntGauge,
+    /// The gateway stops: nothing is waited for any more.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Finish {
     /// Runs what is left of an exchange on a task of its own; with all slots taken it is dropped, which cancels it.
     pub(crate) fn spawn(&self, rest: impl Future<Output = ()> + Send + 'static) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return };
-        let (limit, counted) = (self.limit, Counted::new(&self.gauge));
+        let (limit, counted, stop) = (self.limit, Counted::new(&self.gauge), self.stop.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(limit, rest).await;
+            let _ = tokio::time::timeout(limit, stop.run_until_cancelled_owned(rest)).await;
             drop((slot, counted));
         });
     }
@@ -173,11 +179,16 @@ impl Drop for RelayBody {
 }
 
 async fn read_to_end(mut inner: Incoming, tap: SharedTap) {
+    let mut unheard_bytes = 0;
     while let Some(frame) = inner.frame().await {
         match frame {
             Ok(frame) => {
                 if let Some(data) = frame.data_ref() {
                     tap.with(|tap| tap.feed(data));
+                    unheard_bytes += data.len();
+                }
+                if unheard_bytes > UNHEARD_BYTES_MAX {
+                    return tap.with(|tap| tap.end(Ending::ClientLeft));
                 }
             }
             Err(error) => {

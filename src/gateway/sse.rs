@@ -56,7 +56,7 @@ impl SseParser {
         }
         while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
             let (part, rest) = chunk.split_at(end);
-            if self.line.is_empty() && !self.overflow {
+            if self.line.is_empty() && !self.overflow && self.fits(part) {
                 self.end_line(part, &mut event);
             } else {
                 self.extend_line(part);
@@ -78,8 +78,13 @@ impl SseParser {
         self.extend_line(chunk);
     }
 
+    /// The line and the data so far leave room for this.
+    const fn fits(&self, part: &[u8]) -> bool {
+        self.line.len() + self.data.len() + part.len() <= self.bytes_max + FIELD_BYTES
+    }
+
     fn extend_line(&mut self, part: &[u8]) {
-        if self.overflow || self.line.len() + self.data.len() + part.len() > self.bytes_max + FIELD_BYTES {
+        if self.overflow || !self.fits(part) {
             // Only whether the line is blank matters from here on: a blank one ends the event.
             self.overflow = true;
             self.data.clear();
@@ -203,5 +208,7 @@ mod tests {
         check("data: 1\n\ndata: 0123456789012345678901234\nid: 4\n\ndata: 2\n\n", 10, &[Some("1"), None, Some("2")]);
         check("data: 12345\ndata: 123456\ndata: 1\n\ndata: 2\n\n", 10, &[None, Some("2")]);
         check("data: 1234567890\n\n", 10, &[Some("1234567890")]);
+        // Found by the fuzzer: a long line that is no data was no matter where it came whole, and one where it did not.
+        check("data: 1\n: 0123456789012345678901234\n\ndata: 2\n\n", 10, &[None, Some("2")]);
     }
 }

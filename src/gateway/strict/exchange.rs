@@ -16,6 +16,7 @@ use super::{HEAD_BYTES_MAX, READ_BYTES};
 use crate::edge::EdgeSession;
 use crate::gateway::call::{Call, Era};
 use crate::gateway::forward::HttpUpstream;
+use crate::gateway::relay::UNHEARD_BYTES_MAX;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 use crate::gateway::tap::{Content, Tap};
@@ -207,13 +208,15 @@ impl Exchange {
     }
 
     async fn finish(mut self) {
-        let mut unheard = Vec::new();
+        let (mut unheard, mut unheard_bytes) = (Vec::new(), 0);
         loop {
             let progress = self.advance(true, &mut unheard);
+            unheard_bytes += unheard.len();
             unheard.clear();
             self.hear();
             match progress {
-                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Unfinished) if unheard_bytes <= UNHEARD_BYTES_MAX => {}
+                Ok(Progress::Unfinished) => return drop(self.end(Ending::ClientLeft)),
                 Ok(Progress::Relayed | Progress::RelayedUntilClose) => return drop(self.end(Ending::Relayed)),
                 Ok(Progress::Aborted) => return drop(self.end(Ending::Aborted)),
                 Err(refusal) => return drop(self.refuse(&refusal)),

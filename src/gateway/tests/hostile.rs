@@ -1,6 +1,6 @@
 //! Clients and upstreams that mean harm, where no memory needs to be measured (that is in `tests/real_parts`).
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 
 use http_body_util::Full;
@@ -237,11 +237,13 @@ fn flooding(head: &'static str, more: &'static str) -> SocketAddr {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let flood = more.repeat(1 + (64 << 10) / more.len());
+            let flood = more.repeat(1 + (64 << 10) / more.len().max(1));
             std::thread::spawn(move || {
-                let _ = std::io::Read::read(&mut stream, &mut [0; 1024]);
+                let _ = stream.read(&mut [0; 1024]);
                 let _ = stream.write_all(head.as_bytes());
-                while stream.write_all(flood.as_bytes()).is_ok() {}
+                while !flood.is_empty() && stream.write_all(flood.as_bytes()).is_ok() {}
+                // What says no more stays silent.
+                let _ = stream.read_to_end(&mut Vec::new());
             });
         }
     });
@@ -273,6 +275,29 @@ async fn an_endless_head_of_a_response_is_refused() {
     client.post("/mcp/up", "", CALL).await;
     assert!(client.until("upstream_gone").await.starts_with("HTTP/1.1 502 "));
     gateway.stop().await;
+}
+
+/// An exchange that goes on without its client has its bounds: so many bytes, and the end of the gateway.
+#[tokio::test]
+async fn what_nobody_hears_any_more_comes_to_an_end() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for headers in ["", "te: trailers\r\n"] {
+        for more in ["data: 1\n", ""] {
+            let gateway = before(flooding(head, more)).await;
+            let mut client = Peer::connect(gateway.address).await;
+            client.post("/mcp/up", headers, CALL).await;
+            client.until("\r\n\r\n").await;
+            drop(client);
+            if !more.is_empty() {
+                until(|| gateway.requests("up", "client_left") == 1).await;
+            }
+            until(|| gateway.metrics.connections.get() == 0).await;
+            let abandoned = gateway.metrics.abandoned.clone();
+            until(|| abandoned.get() == i64::from(more.is_empty())).await;
+            gateway.stop().await;
+            until(|| abandoned.get() == 0).await;
+        }
+    }
 }
 
 /// What an upstream says behind its answer is nobody's: the next request must not get it.
