@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test conformance bench eval
+.PHONY: help run demo build check test conformance soak fuzz bench eval
 
 help: ## What there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,20 @@ conformance: ## The official MCP conformance suite, direct and through the gatew
 	tests/parts/install.sh
 	cargo build --workspace
 	cargo test --workspace --test conformance -- --nocapture
+
+soak: SECONDS ?= 600
+soak: ## Clients come and go and their server fails for SECONDS=600; idle streams and ended sessions (release)
+	UNDERCURRENT_SOAK_SECONDS=$(SECONDS) cargo test --workspace --release --test real_parts -- \
+		soak:: idle:: --nocapture --test-threads 1
+
+fuzz: SECONDS ?= 60
+fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and a nightly toolchain
+	[ -x target/tools/bin/cargo-fuzz ] || cargo install cargo-fuzz --version '^0.13' --locked --root target/tools
+	cd fuzz && for target in fuzz_targets/*.rs; do \
+		name=$$(basename $$target .rs); mkdir -p target/corpus/$$name; \
+		PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo +nightly fuzz run $$name \
+			target/corpus/$$name corpus/$$name -- -max_total_time=$(SECONDS) -max_len=4096 || exit 1; \
+	done
 
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace

@@ -230,6 +230,22 @@ impl Sources {
 }
 
 impl Config {
+    /// The same for the text of a file alone.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let mut layers = layers::Layers::default();
+        layers.read_text(std::path::Path::new("undercurrent.toml"), text)?;
+        let (raw, places) = layers.finish();
+        let around = resolve::Surroundings {
+            places: &places,
+            file: None,
+            data_flag: None,
+            data_default: Some(PathBuf::from("data")),
+            env: &BTreeMap::new(),
+        };
+        resolve::resolve(raw, around)
+    }
+
     /// Reads, checks and resolves all settings.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
         Self::load_given(sources).map(|(config, _)| config)

@@ -16,6 +16,8 @@ mod deadline;
 mod envelope;
 mod first_sse;
 mod forward;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod guard;
 mod held;
 mod hop;
@@ -47,6 +49,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use self::config::{GatewayConfig, Limits, Timeouts};
 pub use self::metrics::GatewayMetrics;
@@ -115,6 +118,7 @@ impl Gateway {
             limit: config.timeouts.abandoned,
             slots: Arc::new(Semaphore::new(config.limits.connections_max)),
             gauge: metrics.abandoned.clone(),
+            stop: CancellationToken::new(),
         };
         let fixed = Fixed {
             limits: config.limits.clone(),
@@ -252,8 +256,9 @@ impl Gateway {
         response
     }
 
-    /// Ends the children of stdio upstreams.
+    /// Ends exchanges that go on without their client, and the children of stdio upstreams.
     async fn close(&self) {
+        self.shared.finish.stop.cancel();
         for upstream in self.live.load_full().upstreams() {
             upstream.close().await;
         }

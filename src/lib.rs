@@ -12,6 +12,9 @@ pub mod config;
 pub mod data_dir;
 pub mod edge;
 pub mod engine;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod history;
 pub mod hub;

@@ -17,7 +17,7 @@ const OPEN: [(&str, &str); 3] = [
 ];
 
 /// Modules that may use everyone: they put the parts together.
-const KNOW_ALL: [&str; 5] = ["app", "cli", "lib", "main", "replay"];
+const KNOW_ALL: [&str; 6] = ["app", "cli", "fuzzing", "lib", "main", "replay"];
 
 /// From, to, and why the edge is there. An edge that is not here is a design decision: write down its reason.
 const EDGES: &[(&str, &str, &str)] = &[

@@ -24,16 +24,21 @@ impl Layers {
     pub(super) fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::from(Problem::Read { path: path.to_owned(), source }))?;
+        self.read_text(path, &text)
+    }
+
+    /// What stands in the file.
+    pub(super) fn read_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let syntax = |error: toml::de::Error| {
             ConfigError::from(Problem::Syntax {
-                place: place_at(path, &text, error.span().map_or(0, |span| span.start)),
+                place: place_at(path, text, error.span().map_or(0, |span| span.start)),
                 format: "TOML",
                 problem: error.message().to_owned(),
             })
         };
-        let spans = DeTable::parse(&text).map_err(syntax)?;
-        let values: Table = toml::from_str(&text).map_err(syntax)?;
-        self.walk(&mut Vec::new(), spans.get_ref(), &values, &|at| place_at(path, &text, at))
+        let spans = DeTable::parse(text).map_err(syntax)?;
+        let values: Table = toml::from_str(text).map_err(syntax)?;
+        self.walk(&mut Vec::new(), spans.get_ref(), &values, &|at| place_at(path, text, at))
     }
 
     fn walk(

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use prometheus::IntGauge;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::after_write::AfterWrite;
 use super::call::{self, BodyError};
@@ -28,9 +29,13 @@ use crate::edge::EdgeSession;
 pub(crate) enum Abandon {
     /// Leaving is cancelling (2026-07-28, and all streams that a client merely listens to).
     Cancel,
-    /// Leaving is not cancelling (before): the exchange goes on to its end, within limits.
+    /// Leaving is not cancelling (before): the exchange goes on to its end, within limits. A stream whose events have
+    /// ids ends all the same: an upstream that is still listened to would not keep the rest for the client's return.
     Finish(Finish),
 }
+
+/// What an exchange may bring once its client has left; an upstream that says more than that speaks to nobody.
+pub(crate) const UNHEARD_BYTES_MAX: usize = 32 << 20;
 
 /// Limits on exchanges that go on without their client.
 #[derive(Clone, Debug)]
@@ -38,15 +43,17 @@ pub(crate) struct Finish {
     pub(crate) limit: Duration,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) gauge: IntGauge,
+    /// The gateway stops: nothing is waited for any more.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Finish {
     /// Runs what is left of an exchange on a task of its own; with all slots taken it is dropped, which cancels it.
     pub(crate) fn spawn(&self, rest: impl Future<Output = ()> + Send + 'static) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return };
-        let (limit, counted) = (self.limit, Counted::new(&self.gauge));
+        let (limit, counted, stop) = (self.limit, Counted::new(&self.gauge), self.stop.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(limit, rest).await;
+            let _ = tokio::time::timeout(limit, stop.run_until_cancelled_owned(rest)).await;
             drop((slot, counted));
         });
     }
@@ -73,8 +80,8 @@ struct TookTooLong;
 struct SharedTap(Arc<Mutex<Tap>>);
 
 impl SharedTap {
-    fn with(&self, work: impl FnOnce(&mut Tap)) {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn with<T>(&self, work: impl FnOnce(&mut Tap) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -163,17 +170,25 @@ impl Drop for RelayBody {
         self.after_write.run();
         match &self.abandon {
             Abandon::Cancel => self.tap.with(|tap| tap.end(Ending::ClientLeft)),
+            Abandon::Finish(_) if self.tap.with(|tap| tap.is_resumable()) => {
+                self.tap.with(|tap| tap.end(Ending::ClientLeft));
+            }
             Abandon::Finish(finish) => finish.spawn(read_to_end(inner, self.tap.clone())),
         }
     }
 }
 
 async fn read_to_end(mut inner: Incoming, tap: SharedTap) {
+    let mut unheard_bytes = 0;
     while let Some(frame) = inner.frame().await {
         match frame {
             Ok(frame) => {
                 if let Some(data) = frame.data_ref() {
                     tap.with(|tap| tap.feed(data));
+                    unheard_bytes += data.len();
+                }
+                if unheard_bytes > UNHEARD_BYTES_MAX {
+                    return tap.with(|tap| tap.end(Ending::ClientLeft));
                 }
             }
             Err(error) => {

@@ -15,6 +15,7 @@ pub(crate) struct SseParser {
     overflow: bool,
     /// The event says that it is something else than a message.
     other: bool,
+    has_ids: bool,
     bytes_max: usize,
 }
 
@@ -37,8 +38,14 @@ impl SseParser {
             at_start: true,
             overflow: false,
             other: false,
+            has_ids: false,
             bytes_max,
         }
+    }
+
+    /// An event of the stream had an id: whoever loses the stream can come back for the rest.
+    pub(crate) const fn has_ids(&self) -> bool {
+        self.has_ids
     }
 
     /// Takes one chunk and hands each event that it completes to `event`.
@@ -49,7 +56,7 @@ impl SseParser {
         }
         while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
             let (part, rest) = chunk.split_at(end);
-            if self.line.is_empty() && !self.overflow {
+            if self.line.is_empty() && !self.overflow && self.fits(part) {
                 self.end_line(part, &mut event);
             } else {
                 self.extend_line(part);
@@ -71,8 +78,13 @@ impl SseParser {
         self.extend_line(chunk);
     }
 
+    /// The line and the data so far leave room for this.
+    const fn fits(&self, part: &[u8]) -> bool {
+        self.line.len() + self.data.len() + part.len() <= self.bytes_max + FIELD_BYTES
+    }
+
     fn extend_line(&mut self, part: &[u8]) {
-        if self.overflow || self.line.len() + self.data.len() + part.len() > self.bytes_max + FIELD_BYTES {
+        if self.overflow || !self.fits(part) {
             // Only whether the line is blank matters from here on: a blank one ends the event.
             self.overflow = true;
             self.data.clear();
@@ -109,6 +121,8 @@ impl SseParser {
                 self.data.push(b'\n');
             }
             self.data.extend_from_slice(value);
+        } else if line.starts_with(b"id:") {
+            self.has_ids = true;
         }
     }
 }
@@ -174,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_noticed() {
+        let has_ids = |stream: &[u8]| {
+            let mut parser = SseParser::new(100);
+            parser.feed(stream, |_| {});
+            parser.has_ids()
+        };
+        assert!(has_ids(b"id: 1\ndata: \n\n"));
+        assert!(!has_ids(b"event: id:\ndata: id: 1\n\nidentity: 1\nid: 1"));
+    }
+
+    #[test]
     fn an_event_that_is_cut_off_is_no_event() {
         check("data: 1\n\ndata: 2\n", 100, &[Some("1")]);
     }
@@ -183,5 +208,7 @@ mod tests {
         check("data: 1\n\ndata: 0123456789012345678901234\nid: 4\n\ndata: 2\n\n", 10, &[Some("1"), None, Some("2")]);
         check("data: 12345\ndata: 123456\ndata: 1\n\ndata: 2\n\n", 10, &[None, Some("2")]);
         check("data: 1234567890\n\n", 10, &[Some("1234567890")]);
+        // Found by the fuzzer: a long line that is no data was no matter where it came whole, and one where it did not.
+        check("data: 1\n: 0123456789012345678901234\n\ndata: 2\n\n", 10, &[None, Some("2")]);
     }
 }

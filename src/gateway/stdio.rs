@@ -310,6 +310,13 @@ fn last_event(call: &Call) -> Option<EventId> {
     call.head.headers.get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
+/// The check of headers against a body alone: the tool that is called, and how `Mcp-Name` reads.
+#[cfg(any(fuzzing, test))]
+pub(super) fn check_headers(call: &Call) -> Result<Option<(String, Option<String>)>, Refusal> {
+    let name = headers::one(&call.head.headers, "mcp-name")?.and_then(headers::decoded).map(Cow::into_owned);
+    Ok(headers::check(call)?.map(|found| (found.tool, name)))
+}
+
 /// A revision that nobody here knows, in the form of the era without sessions, is the child's to refuse: it knows which
 /// ones it supports.
 fn era(call: &Call) -> Era {

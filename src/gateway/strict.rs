@@ -9,6 +9,8 @@ mod connection;
 mod exchange;
 mod framing;
 mod head;
+#[cfg(any(fuzzing, test))]
+pub(super) mod law;
 mod pool;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,11 @@ impl Tap {
         }
     }
 
+    /// Its client can come back for what it misses, once the upstream knows that it has left.
+    pub(crate) fn is_resumable(&self) -> bool {
+        matches!(&self.reader, Reader::Events(parser) if parser.has_ids())
+    }
+
     pub(crate) fn end(&mut self, ending: Ending) {
         if let Reader::Json(whole) = &self.reader {
             match (ending, whole.bytes()) {

@@ -1,5 +1,6 @@
 //! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
 
+mod hostile;
 mod judged;
 mod patience;
 
@@ -286,20 +287,23 @@ async fn an_upstream_that_dies_in_the_middle_is_no_clean_end() {
     gateway.stop().await;
 }
 
-/// The upstream holds its answer until the client has left; `expect` says what it then finds.
-async fn check_disconnect(version: &str, before_head: bool, expect_cancelled: bool) {
+const LEGACY: &str = "mcp-protocol-version: 2025-06-18\r\n";
+
+/// The upstream holds its answer, or what comes behind this event, until the client has left; `expect_cancelled` says
+/// what it then finds.
+async fn check_disconnect(headers: &str, first: Option<&'static str>, expect_cancelled: bool) {
     let left = Arc::new(Notify::new());
     let client_left = Arc::clone(&left);
     let (upstream, served) = scripted(move |mut peer| async move {
         peer.until(JSON_END).await;
-        if !before_head {
-            peer.send(&(EVENTS.to_owned() + &chunk("data: 1\n\n"))).await;
+        if let Some(event) = first {
+            peer.send(&(EVENTS.to_owned() + &chunk(event))).await;
         }
         client_left.notified().await;
         if expect_cancelled {
             assert_eq!(peer.rest().await, "");
         } else {
-            let head = if before_head { EVENTS } else { "" };
+            let head = if first.is_none() { EVENTS } else { "" };
             peer.send(&(head.to_owned() + &chunk("data: {\"late\":1}\n\n") + "0\r\n\r\n")).await;
             // Kept alive: the gateway has read to the end.
             let again = within(peer.stream.readable());
@@ -309,11 +313,10 @@ async fn check_disconnect(version: &str, before_head: bool, expect_cancelled: bo
     .await;
     let gateway = before(upstream).await;
     let mut client = Peer::connect(gateway.address).await;
-    client.post("/mcp/up", &format!("mcp-protocol-version: {version}\r\n"), "{\"id\":1,\"method\":\"x\"}\n").await;
-    if before_head {
-        until(|| gateway.metrics.overhead.get_sample_count() == 1).await;
-    } else {
-        client.until("data: 1\n\n").await;
+    client.post("/mcp/up", headers, "{\"id\":1,\"method\":\"x\"}\n").await;
+    match first {
+        None => until(|| gateway.metrics.overhead.get_sample_count() == 1).await,
+        Some(event) => drop(client.until(event).await),
     }
     drop(client);
     until(|| gateway.metrics.connections.get() == 0).await;
@@ -348,14 +351,25 @@ async fn broken_framing_aborts_the_response_and_nothing_else() {
 
 #[tokio::test]
 async fn a_legacy_client_that_leaves_cancels_nothing() {
-    check_disconnect("2025-06-18", true, false).await;
-    check_disconnect("2025-06-18", false, false).await;
+    check_disconnect(LEGACY, None, false).await;
+    check_disconnect(LEGACY, Some("data: 1\n\n"), false).await;
+}
+
+/// Found with the official SDKs: an upstream wrote on to a stream that nobody read any more, and had nothing left for the
+/// client when it came back with `Last-Event-ID`.
+#[tokio::test]
+async fn a_legacy_client_that_leaves_a_resumable_stream_is_seen_to_leave() {
+    let event = Some("id: 1\ndata: 1\n\n");
+    check_disconnect(LEGACY, event, true).await;
+    let over_hyper = format!("{LEGACY}te: trailers\r\n");
+    check_disconnect(&over_hyper, event, true).await;
 }
 
 #[tokio::test]
 async fn a_modern_client_that_leaves_cancels() {
-    check_disconnect("2026-07-28", true, true).await;
-    check_disconnect("2026-07-28", false, true).await;
+    let modern = "mcp-protocol-version: 2026-07-28\r\n";
+    check_disconnect(modern, None, true).await;
+    check_disconnect(modern, Some("data: 1\n\n"), true).await;
 }
 
 async fn check_refused(gateway: &Running, request: &str, status: &str, expect: &str) {

@@ -19,9 +19,9 @@ pub(crate) fn upstream(answer: impl Fn(&Message, &mut TcpStream) + Clone + Send 
     address
 }
 
-fn serve(mut socket: TcpStream, answer: &impl Fn(&Message, &mut TcpStream)) {
-    let mut received = Vec::new();
-    let mut answered = 0;
+/// Answers the requests of one connection.
+pub(crate) fn serve(mut socket: TcpStream, answer: &impl Fn(&Message, &mut TcpStream)) {
+    let (mut received, mut answered) = (Vec::new(), 0);
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = socket.read(&mut buffer) {
         received.extend_from_slice(&buffer[..read]);
@@ -29,6 +29,10 @@ fn serve(mut socket: TcpStream, answer: &impl Fn(&Message, &mut TcpStream)) {
         for request in requests.iter().filter(|request| request.complete).skip(answered) {
             answered += 1;
             answer(request, &mut socket);
+        }
+        // Nobody here sends the next request before the answer, so these bytes are no more needed.
+        if answered > 0 && answered == requests.len() {
+            (received, answered) = (Vec::new(), 0);
         }
     }
 }

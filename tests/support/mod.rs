@@ -4,6 +4,8 @@
 
 pub(crate) mod calls;
 pub(crate) mod command;
+pub(crate) mod cutter;
+pub(crate) mod echo;
 pub(crate) mod exchange;
 pub(crate) mod fake;
 pub(crate) mod gateway;
@@ -11,6 +13,7 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod keep_alive;
 pub(crate) mod load;
+pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod parts;
@@ -19,7 +22,9 @@ pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod raw;
 pub(crate) mod scenario;
+pub(crate) mod siege;
 pub(crate) mod spliced;
 pub(crate) mod status;
 pub(crate) mod tee;
 pub(crate) mod wait;
+pub(crate) mod wire;

@@ -76,6 +76,32 @@ pub(crate) fn server_everything() -> Words {
     Words::new(node()).and(everything_script()).and("stdio")
 }
 
+/// An official server with the tools of `sdk_flows`, by the language of its SDK; both eras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowsServer {
+    Python,
+    TypeScript,
+}
+
+impl FlowsServer {
+    /// On standard input and output.
+    #[track_caller]
+    pub(crate) fn words(self) -> Words {
+        match self {
+            Self::Python => python_script("flows_server.py"),
+            Self::TypeScript => node_script("flows_server.mjs"),
+        }
+    }
+
+    /// Over Streamable HTTP, with sessions and an event store for the legacy era.
+    #[track_caller]
+    pub(crate) fn listening(self) -> HttpServer {
+        let address = free_address();
+        let command = self.words().and("--port").and(address.port().to_string()).command();
+        HttpServer::listening(&format!("{self:?} flows server"), address, command)
+    }
+}
+
 /// The project's own demo server on standard input and output.
 pub(crate) fn server_demo() -> Words {
     Words::new(demo()).and("server").and("--stdio")

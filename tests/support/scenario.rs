@@ -36,12 +36,13 @@ impl Client {
         matches!(self, Self::TypeScriptV2 | Self::Python)
     }
 
+    /// One of the scripts, `NAME_v1.mjs`, `NAME_v2.mjs` and `NAME.py`, which this client is the one of.
     #[track_caller]
-    fn words(self) -> Words {
+    pub(crate) fn words(self, name: &str) -> Words {
         let script = match self {
-            Self::TypeScriptV1 => node_script("client_v1.mjs"),
-            Self::TypeScriptV2Legacy | Self::TypeScriptV2 => node_script("client_v2.mjs"),
-            Self::PythonLegacy | Self::Python => python_script("client.py"),
+            Self::TypeScriptV1 => node_script(&format!("{name}_v1.mjs")),
+            Self::TypeScriptV2Legacy | Self::TypeScriptV2 => node_script(&format!("{name}_v2.mjs")),
+            Self::PythonLegacy | Self::Python => python_script(&format!("{name}.py")),
         };
         script.and("--era").and(if self.is_modern() { "modern" } else { "legacy" })
     }
@@ -112,6 +113,16 @@ pub(crate) enum Target {
     Command(Words),
 }
 
+impl Target {
+    /// The client's command with where its server is.
+    pub(crate) fn behind(&self, client: Words) -> Words {
+        match self {
+            Self::Url(url) => client.and("--url").and(url),
+            Self::Command(server) => client.and("--stdio").running(server),
+        }
+    }
+}
+
 /// What a client received, parsed, and its own account of it.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -122,15 +133,11 @@ pub(crate) struct Report {
 /// Runs a client's scenario to its end and asserts that the client was content.
 #[track_caller]
 pub(crate) fn run(client: Client, target: &Target, calls: &Calls) -> Report {
-    let mut words = client.words();
+    let mut words = client.words("client");
     for call in &calls.0 {
         words = words.and("--call").and(call.to_string());
     }
-    let words = match target {
-        Target::Url(url) => words.and("--url").and(url),
-        Target::Command(server) => words.and("--stdio").running(server),
-    };
-    let report = finish(client, words);
+    let report = finish(client, target.behind(words));
     let done = &report.done;
     assert_eq!(done["calls"], calls.len(), "{client:?}: {done}");
     assert_eq!(done["era"], if client.is_modern() { "modern" } else { "legacy" }, "{client:?}: {done}");
@@ -139,8 +146,9 @@ pub(crate) fn run(client: Client, target: &Target, calls: &Calls) -> Report {
     report
 }
 
+/// Runs a client to its end, and takes its lines apart.
 #[track_caller]
-fn finish(client: Client, words: Words) -> Report {
+pub(crate) fn finish(client: Client, words: Words) -> Report {
     let mut command = words.command();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Process::start(&format!("{client:?}"), command);

@@ -8,6 +8,9 @@ use crate::gateway::envelope::Envelope;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::ties::Ties;
 
+/// Longest id and progress token: they are kept while their request is open.
+const ID_BYTES_MAX: usize = 4096;
+
 /// The messages of one body.
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
@@ -47,6 +50,10 @@ impl<'a> Messages<'a> {
         let read = |text| Ties::read(text).map(|ties| (text, ties));
         let all: Option<Vec<_>> = texts.iter().copied().map(read).collect();
         let all = all.ok_or(Refusal::InvalidMessage("request body is not a JSON-RPC message"))?;
+        let ids = all.iter().flat_map(|(_, ties)| [ties.id, ties.token]).flatten();
+        if ids.map(|id| id.get().len()).any(|bytes| bytes > ID_BYTES_MAX) {
+            return Err(Refusal::InvalidMessage("an id or progress token is longer than 4096 bytes"));
+        }
         Ok(Self { all, batch: body.trim_ascii_start().first() == Some(&b'[') })
     }
 
@@ -63,6 +70,20 @@ impl<'a> Messages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_ids_are_refused() {
+        let check = |length: usize, expect: bool| {
+            let id = "x".repeat(length - 2);
+            for ids in [format!(r#""id":"{id}""#), format!(r#""id":1,"params":{{"_meta":{{"progressToken":"{id}"}}}}"#)]
+            {
+                let body = format!(r#"{{"method":"x",{ids}}}"#);
+                assert_eq!(Messages::read(body.as_bytes()).is_ok(), expect, "{length}");
+            }
+        };
+        check(ID_BYTES_MAX, true);
+        check(ID_BYTES_MAX + 1, false);
+    }
 
     #[test]
     fn ids_are_equal_however_they_are_written() {

@@ -72,6 +72,23 @@ async fn open_with(gateway: &Running, initialize: &str) -> String {
     format!("{BOTH}mcp-session-id: {id}\r\n")
 }
 
+/// Guesses name no session, and start no child.
+#[tokio::test]
+async fn sessions_that_are_guessed_are_unknown() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let call = r#"{"id":1,"method":"x"}"#;
+    for guess in 0..100 {
+        let headers = format!("{BOTH}mcp-session-id: {guess:032x}\r\n");
+        let (head, _) = ask(&gateway, &headers, call, "unknown_session").await;
+        assert_eq!(status(&head), "404");
+    }
+    assert_eq!(gateway.metrics.sessions.get(), 1);
+    let (head, _) = ask(&gateway, &session, call, "}}").await;
+    assert_eq!(status(&head), "200");
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_session_is_a_child_from_initialize_to_delete() {
     let gateway = echo(|_| {}).await;

@@ -16,6 +16,7 @@ use super::{HEAD_BYTES_MAX, READ_BYTES};
 use crate::edge::EdgeSession;
 use crate::gateway::call::{Call, Era};
 use crate::gateway::forward::HttpUpstream;
+use crate::gateway::relay::UNHEARD_BYTES_MAX;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 use crate::gateway::tap::{Content, Tap};
@@ -179,7 +180,8 @@ impl Exchange {
         }
     }
 
-    /// Ends the account, and keeps the connection where it can be used again. What was read into comes back.
+    /// Ends the account, and keeps the connection where it can be used again. What was read into comes back, empty: what
+    /// the upstream said behind its answer is no answer to the next request.
     pub(crate) fn end(mut self, ending: Ending) -> BytesMut {
         if let Stage::Body { framing, mut tap, keep_alive } = std::mem::replace(&mut self.stage, Stage::Over) {
             tap.end(ending);
@@ -187,14 +189,17 @@ impl Exchange {
                 self.upstream.give_back(self.connection);
             }
         }
+        self.read.clear();
         self.read
     }
 
-    /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on.
+    /// The client has left. In the era in which that cancels, the exchange ends with its connection; before, it goes on,
+    /// unless the client can come back: see `relay::Abandon`.
     pub(crate) fn abandon(mut self) {
         // What could not be written any more was said all the same.
         self.hear();
-        if self.call.era == Era::Modern {
+        let resumable = matches!(&self.stage, Stage::Body { tap, .. } if tap.is_resumable());
+        if self.call.era == Era::Modern || resumable {
             self.end(Ending::ClientLeft);
             return;
         }
@@ -203,13 +208,15 @@ impl Exchange {
     }
 
     async fn finish(mut self) {
-        let mut unheard = Vec::new();
+        let (mut unheard, mut unheard_bytes) = (Vec::new(), 0);
         loop {
             let progress = self.advance(true, &mut unheard);
+            unheard_bytes += unheard.len();
             unheard.clear();
             self.hear();
             match progress {
-                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Unfinished) if unheard_bytes <= UNHEARD_BYTES_MAX => {}
+                Ok(Progress::Unfinished) => return drop(self.end(Ending::ClientLeft)),
                 Ok(Progress::Relayed | Progress::RelayedUntilClose) => return drop(self.end(Ending::Relayed)),
                 Ok(Progress::Aborted) => return drop(self.end(Ending::Aborted)),
                 Err(refusal) => return drop(self.refuse(&refusal)),
