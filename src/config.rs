@@ -101,8 +101,10 @@ pub struct Engine {
     pub lateness: Duration,
     /// After which a call is unanswered.
     pub call_timeout: Duration,
-    /// A session with a smaller p-value does not teach.
+    /// A session with a p-value of at most this is doubtful.
     pub learning_gate_p: f64,
+    /// How much a doubtful session teaches, in eighths of what others do.
+    pub doubtful_eighths: u32,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
     /// Terms that add nothing to a score.

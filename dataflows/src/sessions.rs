@@ -23,7 +23,7 @@ use calls::{Calls, Settled};
 
 use crate::assess::LeftOut;
 use crate::graph::EntityKey;
-use crate::model::{Entry, Model, name_hash};
+use crate::model::{Entry, FULL_WEIGHT, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
 
 /// When things end, by event time.
@@ -44,8 +44,22 @@ pub struct Timing {
 pub struct Gate {
     /// Flag sessions whose p-value is at most this: the alert budget.
     pub flag_p: f64,
-    /// Do not learn from sessions whose p-value is at most this.
+    /// Doubt sessions whose p-value is at most this: they teach with the weight below.
     pub learn_p: f64,
+    /// In eighths of a session, up to [`FULL_WEIGHT`]; 0 = they teach nothing.
+    pub doubtful_weight: u32,
+}
+
+impl Gate {
+    /// How much a session teaches: what is rare among good sessions is learned from many of them, while what comes
+    /// with attacks alone stays nearly unknown.
+    #[must_use]
+    pub fn weight(&self, p_value: Option<f64>) -> u32 {
+        match p_value {
+            Some(p_value) if p_value <= self.learn_p => self.doubtful_weight.min(FULL_WEIGHT),
+            _ => FULL_WEIGHT,
+        }
+    }
 }
 
 /// What the state machine is told once.
@@ -69,7 +83,7 @@ impl Default for Settings {
                 call_timeout_us: 300 * SECOND,
                 session_memory_us: 3_600 * SECOND,
             },
-            gate: Gate { flag_p: 0.01, learn_p: 0.01 },
+            gate: Gate { flag_p: 0.01, learn_p: 0.1, doubtful_weight: 1 },
             left_out: LeftOut::default(),
             open_calls_max: 1024,
         }
@@ -140,8 +154,8 @@ struct ClosedPart {
     started: Micros,
     ended: Micros,
     fact: SessionFact,
-    /// It taught: a correction retracts its facts and teaches them anew.
-    taught: bool,
+    /// What it taught with: a correction retracts its facts and teaches them anew.
+    weight: u32,
     keep_until: Micros,
 }
 
@@ -369,12 +383,13 @@ impl ClosedPart {
     /// A call that was settled after its part ended: what the part taught is corrected, its score stays.
     fn correct(&mut self, scope: u64, call: Settled, dictionary: &mut Dictionary, out: &mut Outbox) {
         out.counters.corrections += 1;
-        let mut teach = |fact: &SessionFact, sign: i64, out: &mut Outbox| {
-            crate::teach::taught_facts(scope, fact, |entry: Entry| out.sums.push((entry, sign)));
+        let weight = i64::from(self.weight);
+        let mut teach = |fact: &SessionFact, weight: i64, out: &mut Outbox| {
+            crate::teach::taught_facts(scope, fact, |entry: Entry| out.sums.push((entry, weight)));
             dictionary.learn_pairs(fact, out);
         };
-        if self.taught {
-            teach(&self.fact, -1, out);
+        if weight > 0 {
+            teach(&self.fact, -weight, out);
         }
         let answer = call.answer();
         let known =
@@ -383,8 +398,8 @@ impl ClosedPart {
             Some((_, old)) => *old = answer,
             None => self.fact.insert(call.fact, answer),
         }
-        if self.taught {
-            teach(&self.fact, 1, out);
+        if weight > 0 {
+            teach(&self.fact, weight, out);
         }
     }
 }

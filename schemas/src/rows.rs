@@ -117,6 +117,8 @@ pub struct SessionRow {
     pub flagged: Option<bool>,
     /// Its contributions entered the model.
     pub taught: bool,
+    /// With what weight, in eighths.
+    pub taught_eighths: u32,
 }
 
 /// What a feature row is about.

@@ -29,7 +29,11 @@ pub(super) fn sessions(config: &Config) -> Settings {
             call_timeout_us: micros(engine.call_timeout),
             ..defaults.timing
         },
-        gate: Gate { flag_p: engine.alert_budget, learn_p: engine.learning_gate_p },
+        gate: Gate {
+            flag_p: engine.alert_budget,
+            learn_p: engine.learning_gate_p,
+            doubtful_weight: engine.doubtful_eighths,
+        },
         left_out: engine.left_out,
         ..defaults
     }

@@ -120,6 +120,7 @@ pub(super) struct RawEngine {
     pub lateness_s: u64,
     pub call_timeout_s: u64,
     pub learning_gate_p: f64,
+    pub doubtful_eighths: u64,
     pub alert_budget: f64,
     pub leave_out_terms: Vec<String>,
 }
@@ -131,7 +132,8 @@ impl Default for RawEngine {
             session_idle_s: 300,
             lateness_s: 30,
             call_timeout_s: 300,
-            learning_gate_p: 0.01,
+            learning_gate_p: 0.1,
+            doubtful_eighths: 1,
             alert_budget: 0.01,
             leave_out_terms: Vec::new(),
         }

@@ -130,6 +130,7 @@ impl Check<'_> {
             lateness: seconds(number!(self, raw.engine.lateness_s, 0..=86_400)),
             call_timeout: seconds(number!(self, raw.engine.call_timeout_s, 1..=86_400)),
             learning_gate_p: self.probability("engine.learning_gate_p", raw.engine.learning_gate_p)?,
+            doubtful_eighths: number!(self, raw.engine.doubtful_eighths, 0..=8) as u32,
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,
         })

@@ -204,7 +204,7 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
         Part::SessionTerm => {
             SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned())
         }
-        Part::Sessions | Part::CallScore | Part::SessionScore => String::new(),
+        Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
         Part::Tool
         | Part::Departures
         | Part::Transition
@@ -215,7 +215,10 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
         | Part::RequestBytes
         | Part::ResponseBytes
         | Part::Latency
-        | Part::Outcome => name(entry.key),
+        | Part::Outcome
+        | Part::Place
+        | Part::ToolSessions
+        | Part::Before => name(entry.key),
     };
     ModelRow {
         source: Source::default(),

@@ -1,4 +1,4 @@
-//! The end of a part: it is scored by the model of an earlier tick, and then teaches, unless the gate holds it back.
+//! The end of a part: it is scored by the model of an earlier tick, and then teaches, as much as the gate lets it.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
 
 use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
 use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
-use crate::model::{Model, Part as ModelPart};
+use crate::model::{FULL_WEIGHT, Model, Part as ModelPart};
 use crate::session::SessionFact;
 use crate::teach;
 
@@ -32,19 +32,19 @@ impl Session {
         let p_value = scored.as_ref().and_then(|scored| scored.assessment.p_value());
         let flagged = p_value.map(|p_value| p_value <= learning.settings.gate.flag_p);
         let has_calls = !part.fact.calls.is_empty();
-        let taught = has_calls && p_value.is_none_or(|p_value| p_value > learning.settings.gate.learn_p);
-        if taught {
-            teach::taught_facts(scope, &part.fact, |entry| out.sums.push((entry, 1)));
+        let weight = if has_calls { learning.settings.gate.weight(p_value) } else { 0 };
+        if weight > 0 {
+            teach::taught_facts(scope, &part.fact, |entry| out.sums.push((entry, i64::from(weight))));
         }
         if let Some(scored) = &scored {
-            scored.count(scope, taught, out);
+            scored.count(scope, out);
         }
         let counters = &mut out.counters;
         counters.sessions += 1;
         counters.scored += u64::from(flagged.is_some());
         counters.flagged += u64::from(flagged == Some(true));
-        counters.taught += u64::from(taught);
-        counters.quarantined += u64::from(has_calls && !taught);
+        counters.taught += u64::from(weight > 0);
+        counters.quarantined += u64::from(has_calls && weight < FULL_WEIGHT);
 
         out.sessions.push(SessionRow {
             source: Source { partition: learning.partition, ..Source::default() },
@@ -61,17 +61,18 @@ impl Session {
             errors: part.errors,
             assessment: scored.and_then(|scored| scored.assessment.into_wire()),
             flagged,
-            taught,
+            taught: weight > 0,
+            taught_eighths: weight,
         });
-        self.keep(part, at, taught, &learning.settings);
+        self.keep(part, at, weight, &learning.settings);
     }
 
     /// Keeps an ended part while late messages may correct it.
-    fn keep(&mut self, part: Part, at: Option<Micros>, taught: bool, settings: &Settings) {
+    fn keep(&mut self, part: Part, at: Option<Micros>, weight: u32, settings: &Settings) {
         let ended = at.map_or(part.last, |at| at.max(part.last));
         let keep_until = ended.plus(settings.timing.lateness_us);
         let Part { number, started, fact, .. } = part;
-        self.closed.push_back(ClosedPart { number, started, ended, fact, taught, keep_until });
+        self.closed.push_back(ClosedPart { number, started, ended, fact, weight, keep_until });
     }
 }
 
@@ -82,14 +83,13 @@ struct Scored {
 }
 
 impl Scored {
-    /// What being scored adds to the model: the score always, the terms if the session teaches.
-    fn count(&self, scope: u64, taught: bool, out: &mut Outbox) {
+    /// What being scored adds to the model: its score and its terms, taught or not. Were strange sessions left out, the
+    /// tails would end where strangeness begins, and all that is strange would look alike.
+    fn count(&self, scope: u64, out: &mut Outbox) {
         if let Assessment::Known(known) = &self.assessment {
             out.sums.push((teach::calibration(ModelPart::SessionScore, scope, known.score), 1));
         }
-        if taught {
-            teach::taught_terms(scope, &self.terms, &self.calls, |entry| out.sums.push((entry, 1)));
-        }
+        teach::counted_terms(scope, &self.terms, &self.calls, |entry| out.sums.push((entry, 1)));
     }
 }
 
@@ -105,8 +105,8 @@ fn score(
     if session.calls.is_empty() {
         return None;
     }
-    let calls: Vec<_> =
-        session.with_previous().map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
+    let mut calls = Vec::with_capacity(session.calls.len());
+    session.with_past(|past, call, _| calls.push(call_terms(model, scope, past, call)));
     let terms = session_terms(session, &calls);
     let assessment =
         assess_session_without(left_out, model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));

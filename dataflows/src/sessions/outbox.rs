@@ -74,7 +74,7 @@ counters! {
     scored,
     flagged,
     taught,
-    /// Parts with calls that did not teach.
+    /// Parts with calls that the gate let teach less than others, or nothing.
     quarantined,
     /// Late calls that corrected what an ended part had taught.
     corrections,

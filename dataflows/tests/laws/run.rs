@@ -26,7 +26,7 @@ pub(crate) fn settings() -> GraphSettings {
                 call_timeout_us: TIMEOUT_S * SECOND,
                 session_memory_us: 3_600 * SECOND,
             },
-            gate: Gate { flag_p: 0.05, learn_p: 0.0 },
+            gate: Gate { flag_p: 0.05, learn_p: 0.0, doubtful_weight: 0 },
             left_out: LeftOut::default(),
             open_calls_max: 1_024,
         },

@@ -29,6 +29,7 @@ pub(crate) struct Argument {
     path: u8,
     value: u64,
     source: Option<u8>,
+    place: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -75,11 +76,8 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let argument = (0..3_u8, 0..4_u64, prop::option::of(0..3_u8)).prop_map(|(path, value, source)| Argument {
-        path,
-        value: value << 48 | value,
-        source,
-    });
+    let argument = (0..3_u8, 0..4_u64, prop::option::of(0..3_u8), 0..8_u8)
+        .prop_map(|(path, value, source, place)| Argument { path, value: value << 48 | value, source, place });
     let call = (0..4_u8, prop::collection::vec(argument, 0..3), fate(), prop::option::weighted(0.2, 0..40_u8))
         .prop_map(|(tool, arguments, fate, score)| Step::Call { tool, arguments, fate, score });
     prop_oneof![8 => call, 1 => Just(Step::List), 1 => Just(Step::Notification)]
@@ -213,6 +211,8 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
         path: format!("path-{}", argument.path),
         value: argument.value,
         source: argument.source.map_or_else(String::new, |tool| format!("tool-{tool}")),
+        place: i32::from(argument.place % 4),
+        place_of_part: argument.place >= 4,
         ..v1::Leaf::default()
     };
     v1::CallFacts {

@@ -7,8 +7,8 @@ use undercurrent_schemas::rows::{
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{
-    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Reason, Term, TermKind,
-    Verdict,
+    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Place, Reason, Term,
+    TermKind, Verdict,
 };
 
 use super::super::{HistoryOptions, TickRows};
@@ -72,6 +72,8 @@ pub(super) fn message(tick: u64, index: u64) -> MessageRow {
         entropy_millibits: 3900,
         host: 0,
         host_known: false,
+        place: if tick.is_multiple_of(2) { Place::Field } else { Place::Unspecified }.into(),
+        place_of_part: false,
     };
     let message = Message {
         direction: Direction::ClientToServer.into(),
@@ -142,6 +144,7 @@ fn session(source: Source, tick: u64) -> SessionRow {
         assessment: (tick > 2).then(|| assessment(tick)),
         flagged: (tick > 2).then_some(false),
         taught: true,
+        taught_eighths: 8,
     }
 }
 
