@@ -53,6 +53,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.sources())?;
     let options = ReplayOptions {
         inputs: args.frames.clone(),
+        labels: args.labels.clone(),
         history: args.history.clone(),
         workers: config.engine.workers,
         partitions: config.log.partitions,

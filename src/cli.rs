@@ -99,6 +99,9 @@ pub struct ReplayArgs {
     /// Where the tables go: a new or empty directory, or one that the same recordings filled.
     #[arg(long, value_name = "DIR")]
     pub history: PathBuf,
+    /// What is said about sessions and when: lines {"session_id", "label": "benign"|"malicious"|"clear", "at_us"}.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub labels: Option<PathBuf>,
     /// Timely workers; the result does not depend on it [default: one less than there are cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,

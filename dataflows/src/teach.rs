@@ -5,8 +5,8 @@
 
 use undercurrent_schemas::rows::CallOutcome;
 
-use crate::assess::{CallTerms, SessionTerms, flow_key, shape_key, transition_key};
-use crate::model::{Entry, Part, score_bin, term_bin};
+use crate::assess::{flow_key, shape_key, transition_key};
+use crate::model::{Entry, Part, term_bin};
 use crate::session::SessionFact;
 
 /// The counts that the facts of a taught session add, each the session's weight (equal entries may repeat).
@@ -42,24 +42,6 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         }
     }
     count(Part::Sessions, 0, 0);
-}
-
-/// The counts that the terms of a scored session add to the histograms, taught or not.
-pub fn counted_terms(scope: u64, session: &SessionTerms, calls: &[CallTerms], mut add: impl FnMut(Entry)) {
-    for call in calls {
-        for (term, value) in call.values.iter().enumerate() {
-            add(Entry { part: Part::CallTerm, scope, key: term as u64, bin: term_bin(*value) });
-        }
-    }
-    for (term, value) in session.values.iter().enumerate() {
-        add(Entry { part: Part::SessionTerm, scope, key: term as u64, bin: term_bin(*value) });
-    }
-}
-
-/// The count that a score adds to the calibration: every score does, taught or not.
-#[must_use]
-pub fn calibration(part: Part, scope: u64, score: f64) -> Entry {
-    Entry { part, scope, key: 0, bin: score_bin(score) }
 }
 
 /// The bin of an outcome. The numbers are kept in files: never renumber.

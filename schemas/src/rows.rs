@@ -121,6 +121,41 @@ pub struct SessionRow {
     pub taught_eighths: u32,
 }
 
+/// What became of something said about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LabelOutcome {
+    /// What its ended parts taught is as was asked for; parts to come will be.
+    Applied,
+    /// The session is not known: it never was, or it ended before the horizon of unlearning.
+    TooOld,
+}
+
+impl LabelOutcome {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::TooOld => "too_old",
+        }
+    }
+}
+
+/// A label, or a wish to be forgotten, and what became of it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LabelRow {
+    pub source: Source,
+    /// Which record said so.
+    pub event: v1::EventId,
+    pub ts: Micros,
+    pub session_id: String,
+    /// `benign`, `malicious`, `clear` or `forget`.
+    pub label: String,
+    pub outcome: LabelOutcome,
+    /// Ended parts whose contribution changed.
+    pub parts: u32,
+}
+
 /// What a feature row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum EntityKind {

@@ -14,6 +14,7 @@ mod assessed;
 pub mod calls;
 mod columns;
 pub mod features;
+pub mod labels;
 pub mod messages;
 pub mod models;
 pub mod sessions;
@@ -31,11 +32,13 @@ pub enum Table {
     Sessions,
     Features,
     Models,
+    Labels,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 5] = [Self::Messages, Self::Calls, Self::Sessions, Self::Features, Self::Models];
+    pub const ALL: [Self; 6] =
+        [Self::Messages, Self::Calls, Self::Sessions, Self::Features, Self::Models, Self::Labels];
 
     /// Name of the table and of its directory.
     #[must_use]
@@ -46,6 +49,7 @@ impl Table {
             Self::Sessions => "sessions",
             Self::Features => "features",
             Self::Models => "models",
+            Self::Labels => "labels",
         }
     }
 
@@ -58,6 +62,7 @@ impl Table {
             Self::Sessions => sessions::schema(),
             Self::Features => features::schema(),
             Self::Models => models::schema(),
+            Self::Labels => labels::schema(),
         }
     }
 
@@ -66,7 +71,9 @@ impl Table {
     pub const fn sorted_by(self) -> [&'static str; 3] {
         match self {
             Self::Messages => ["tick", "partition", "offset"],
-            Self::Calls | Self::Sessions | Self::Features | Self::Models => ["tick", "partition", "ordinal"],
+            Self::Calls | Self::Sessions | Self::Features | Self::Models | Self::Labels => {
+                ["tick", "partition", "ordinal"]
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use prost::Message as _;
 use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::{CallRow, FeatureRow, MessageRow, ModelRow, SessionRow, Source};
+use undercurrent_schemas::rows::{CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, Source};
 use undercurrent_schemas::tables::{self, Table};
 use undercurrent_schemas::v1;
 
@@ -18,6 +18,7 @@ pub struct TickRows {
     pub sessions: Vec<SessionRow>,
     pub features: Vec<FeatureRow>,
     pub models: Vec<ModelRow>,
+    pub labels: Vec<LabelRow>,
 }
 
 /// Decodes the records of a tick; also says how many were no events.
@@ -128,5 +129,21 @@ impl Row for ModelRow {
 
     fn batch(rows: &[Self]) -> RecordBatch {
         tables::models::batch(rows)
+    }
+}
+
+impl Row for LabelRow {
+    const TABLE: Table = Table::Labels;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        self.ts
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::labels::batch(rows)
     }
 }

@@ -14,7 +14,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
-use undercurrent_schemas::rows::{CallRow, FeatureRow, ModelRow, SessionRow, Source};
+use undercurrent_schemas::rows::{CallRow, FeatureRow, LabelRow, ModelRow, SessionRow, Source};
 
 use super::aggregate::Aggregate;
 use super::panes::{Opened, PaneKey};
@@ -33,6 +33,7 @@ pub struct TickOutput {
     pub sessions: Vec<SessionRow>,
     pub features: Vec<FeatureRow>,
     pub models: Vec<ModelRow>,
+    pub labels: Vec<LabelRow>,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
@@ -130,14 +131,17 @@ impl State {
             output.watermark = output.watermark.max(rows.watermark);
             output.calls.append(&mut rows.calls);
             output.sessions.append(&mut rows.sessions);
+            output.labels.append(&mut rows.labels);
             output.counters.add(&rows.counters);
             output.open_sessions += rows.open_sessions;
             names.extend(rows.names);
         }
         output.calls.sort_by_key(|row| row.source.partition);
         output.sessions.sort_by_key(|row| row.source.partition);
+        output.labels.sort_by_key(|row| row.source.partition);
         number(&mut output.calls, tick, |row| &mut row.source);
         number(&mut output.sessions, tick, |row| &mut row.source);
+        number(&mut output.labels, tick, |row| &mut row.source);
         self.publish(tick, stash.sums, names, &mut output);
         for opened in stash.opened {
             output.counters.too_late_for_windows += opened.too_late;

@@ -13,7 +13,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
-use undercurrent_schemas::rows::{CallRow, SessionRow};
+use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
 use undercurrent_schemas::v1;
 
 use super::GraphSettings;
@@ -27,6 +27,7 @@ pub(super) struct Rows {
     pub(super) watermark: Micros,
     pub(super) calls: Vec<CallRow>,
     pub(super) sessions: Vec<SessionRow>,
+    pub(super) labels: Vec<LabelRow>,
     pub(super) names: Vec<(u64, String)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
@@ -136,6 +137,7 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         watermark: tick.watermark,
         calls: std::mem::take(&mut out.calls),
         sessions: std::mem::take(&mut out.sessions),
+        labels: std::mem::take(&mut out.labels),
         names: std::mem::take(&mut out.names),
         counters: out.counters,
         open_sessions,

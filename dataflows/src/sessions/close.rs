@@ -1,18 +1,19 @@
 //! The end of a part: it is scored by the model of an earlier tick, and then teaches, as much as the gate lets it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
 
+use super::contribution::Contribution;
 use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
 use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
-use crate::model::{FULL_WEIGHT, Model, Part as ModelPart};
+use crate::model::{FULL_WEIGHT, Model};
 use crate::session::SessionFact;
-use crate::teach;
 
 impl Session {
-    /// Ends the open part, if there is one. `at`: when the session itself said so.
+    /// Ends the open part, if there is one; says until when it is kept. `at`: when the session itself said so.
     pub(super) fn close(
         &mut self,
         at: Option<Micros>,
@@ -20,10 +21,10 @@ impl Session {
         model: Option<&Model>,
         learning: &mut Learning,
         out: &mut Outbox,
-    ) {
+    ) -> Option<(Micros, Arc<str>, u32)> {
         let given_up = self.calls.give_up_all();
         self.settle(given_up, learning, out);
-        let Some(part) = self.open.take() else { return };
+        let mut part = self.open.take()?;
         learning.open -= 1;
         let scope = self.identity.scope;
         learning.dictionary.learn_pairs(&part.fact, out);
@@ -32,13 +33,12 @@ impl Session {
         let p_value = scored.as_ref().and_then(|scored| scored.assessment.p_value());
         let flagged = p_value.map(|p_value| p_value <= learning.settings.gate.flag_p);
         let has_calls = !part.fact.calls.is_empty();
-        let weight = if has_calls { learning.settings.gate.weight(p_value) } else { 0 };
-        if weight > 0 {
-            teach::taught_facts(scope, &part.fact, |entry| out.sums.push((entry, i64::from(weight))));
+        let mut contribution = std::mem::take(&mut part.contribution);
+        if let Some(Scored { assessment: Assessment::Known(known), terms, calls }) = &scored {
+            contribution.scored(scope, known.score, terms, calls, out);
         }
-        if let Some(scored) = &scored {
-            scored.count(scope, out);
-        }
+        contribution.teach(scope, &part.fact, learning.settings.gate.weight(p_value), self.label, out);
+        let weight = contribution.weight();
         let counters = &mut out.counters;
         counters.sessions += 1;
         counters.scored += u64::from(flagged.is_some());
@@ -64,15 +64,23 @@ impl Session {
             taught: weight > 0,
             taught_eighths: weight,
         });
-        self.keep(part, at, weight, &learning.settings);
+        Some(self.keep(part, at, contribution, &learning.settings))
     }
 
-    /// Keeps an ended part while late messages may correct it.
-    fn keep(&mut self, part: Part, at: Option<Micros>, weight: u32, settings: &Settings) {
+    /// Keeps an ended part while late messages may correct it, and while it can be unlearned: until when, and which.
+    fn keep(
+        &mut self,
+        part: Part,
+        at: Option<Micros>,
+        contribution: Contribution,
+        settings: &Settings,
+    ) -> (Micros, Arc<str>, u32) {
         let ended = at.map_or(part.last, |at| at.max(part.last));
-        let keep_until = ended.plus(settings.timing.lateness_us);
+        let correctable_until = ended.plus(settings.timing.lateness_us);
+        let kept_until = correctable_until.max(ended.plus(settings.timing.unlearn_us));
         let Part { number, started, fact, .. } = part;
-        self.closed.push_back(ClosedPart { number, started, ended, fact, weight, keep_until });
+        self.closed.push_back(ClosedPart { number, started, ended, fact, contribution, correctable_until, kept_until });
+        (kept_until, Arc::clone(&self.identity.id), number)
     }
 }
 
@@ -80,17 +88,6 @@ struct Scored {
     assessment: Assessment,
     terms: SessionTerms,
     calls: Vec<CallTerms>,
-}
-
-impl Scored {
-    /// What being scored adds to the model: its score and its terms, taught or not. Were strange sessions left out, the
-    /// tails would end where strangeness begins, and all that is strange would look alike.
-    fn count(&self, scope: u64, out: &mut Outbox) {
-        if let Assessment::Known(known) = &self.assessment {
-            out.sums.push((teach::calibration(ModelPart::SessionScore, scope, known.score), 1));
-        }
-        teach::counted_terms(scope, &self.terms, &self.calls, |entry| out.sums.push((entry, 1)));
-    }
 }
 
 /// Scores a session that made calls, if a model is live for it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{CallRow, SessionRow};
+use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
 
 use crate::graph::EntityKey;
 use crate::model::Entry;
@@ -13,6 +13,7 @@ use crate::model::Entry;
 pub struct Outbox {
     pub calls: Vec<CallRow>,
     pub sessions: Vec<SessionRow>,
+    pub labels: Vec<LabelRow>,
     pub measures: Vec<Measure>,
     /// Changes of the model's sums; equal entries may repeat.
     pub sums: Vec<(Entry, i64)>,
@@ -78,4 +79,7 @@ counters! {
     quarantined,
     /// Late calls that corrected what an ended part had taught.
     corrections,
+    /// Labels and wishes to be forgotten that were heeded, and that came too late.
+    labels_applied,
+    labels_too_old,
 }

@@ -4,6 +4,7 @@
 mod examples;
 mod features;
 mod groups;
+mod labels;
 mod learning;
 mod run;
 mod scoring;

@@ -102,6 +102,7 @@ fn envelope<'a>(lines: &'a [Line<'a>]) -> Columns<'a, Line<'a>> {
         .number::<UInt64Type>("sequence", |line| line.id.sequence)
         .number::<UInt32Type>("digest_key", |line| line.row.event.digest_key)
         .text_or_null("body", |line| body_text(line.row.event.body.as_ref()))
+        .text_or_null("label", |line| label_text(line.row.event.body.as_ref()))
 }
 
 /// What every message has.
@@ -183,6 +184,15 @@ fn body_text(body: Option<&Body>) -> &'static str {
         Some(Body::SessionEnd(_)) => "session_end",
         Some(Body::Gap(_)) => "gap",
         Some(Body::Heartbeat(_)) => "heartbeat",
+        Some(Body::Label(_)) => "label",
+        Some(Body::Forget(_)) => "forget",
+    }
+}
+
+fn label_text(body: Option<&Body>) -> &'static str {
+    match body {
+        Some(Body::Label(label)) => label.verdict().as_text(),
+        _ => "",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, ModelRow, SessionRow, Source,
+    CallOutcome, CallRow, EntityKind, FeatureRow, LabelOutcome, LabelRow, MessageRow, ModelRow, SessionRow, Source,
 };
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
@@ -37,6 +37,7 @@ pub(super) fn tick(number: u64) -> TickRows {
         sessions: vec![session(source(0), number)],
         features: (0..2).map(|ordinal| feature(source(ordinal), number)).collect(),
         models: vec![model(source(0), number)],
+        labels: vec![label(source(0), number)],
     };
     if number.is_multiple_of(5) {
         rows.sessions.clear();
@@ -58,6 +59,7 @@ pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
         Table::Sessions => rows.sessions.len(),
         Table::Features => rows.features.len(),
         Table::Models => rows.models.len(),
+        Table::Labels => rows.labels.len(),
     }
 }
 
@@ -145,6 +147,18 @@ fn session(source: Source, tick: u64) -> SessionRow {
         flagged: (tick > 2).then_some(false),
         taught: true,
         taught_eighths: 8,
+    }
+}
+
+fn label(source: Source, tick: u64) -> LabelRow {
+    LabelRow {
+        source,
+        event: EventId { gateway: 1, epoch: 1, sequence: tick },
+        ts: Micros(START + tick as i64 * 10_000_000),
+        session_id: session_id(tick),
+        label: "benign".into(),
+        outcome: LabelOutcome::Applied,
+        parts: 1,
     }
 }
 
