@@ -1,10 +1,12 @@
-//! The admin listener: metrics, health, status, and a small console. Read only.
+//! The admin listener: metrics, health, status, a small console, and labels.
 //!
-//! It knows no component: `app` implements [`StatusSource`]. Invariant: every route checks `Host` and `Origin`, so a web
-//! page that rebinds its name to this address gets nothing. Not here: anything that writes.
+//! It knows no component: `app` implements [`StatusSource`] and [`Labeller`]. Invariant: every route checks `Host` and `Origin`, so a web
+//! page that rebinds its name to this address gets nothing; what
+//! writes wants the admin token besides.
 
 mod console;
 mod guard;
+mod labels;
 mod routes;
 mod server;
 mod status;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 
+pub use self::labels::{Labelled, Labeller};
 pub use self::routes::router;
 pub use self::server::serve;
 pub use self::status::{
@@ -20,6 +23,7 @@ pub use self::status::{
     UpstreamStatus,
 };
 use crate::config::HostRules;
+use crate::data_dir::AdminToken;
 
 /// What the routes answer from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +31,9 @@ pub struct AdminState {
     pub source: Arc<dyn StatusSource>,
     pub registry: Registry,
     pub hosts: Arc<HostRules>,
+    pub labeller: Arc<dyn Labeller>,
+    /// What whoever writes must present.
+    pub token: AdminToken,
 }
 
 #[cfg(test)]

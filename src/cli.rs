@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use undercurrent_schemas::v1::label::Verdict;
 
 use crate::config::{ConfigError, Override, Place, Sources, mcp_json, upstream_from_flag};
 use crate::telemetry::LogFormat;
@@ -48,6 +49,13 @@ pub enum Command {
         after_help = "Example:\n  undercurrent replay traffic.jsonl.zst --history ./replayed\n\nThen ask, for example with DuckDB:\n  SELECT session_id, score, reasons FROM './replayed/sessions/**/*.parquet' ORDER BY score DESC LIMIT 10"
     )]
     Replay(ReplayArgs),
+    /// Say what a session was: what it taught is corrected, exactly.
+    #[command(
+        after_help = "Example:\n  undercurrent label 5f0c9d… benign\n\nIt works while a gateway runs on the same data directory, and without one. The last label counts."
+    )]
+    Label(LabelArgs),
+    /// Take a session out of everything that was learned, its scores too.
+    Forget(ForgetArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -91,6 +99,56 @@ pub struct WrapArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
+/// What can be said of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LabelArg {
+    /// It teaches in full, whatever the learning gate thought.
+    Benign,
+    /// It teaches nothing.
+    Malicious,
+    /// As if nothing had been said.
+    Clear,
+}
+
+impl From<LabelArg> for Verdict {
+    fn from(label: LabelArg) -> Self {
+        match label {
+            LabelArg::Benign => Self::Benign,
+            LabelArg::Malicious => Self::Malicious,
+            LabelArg::Clear => Self::Clear,
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct LabelArgs {
+    /// The session, as `session_id` in the tables has it.
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+    /// What it was.
+    #[arg(value_enum, value_name = "LABEL")]
+    pub label: LabelArg,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ForgetArgs {
+    /// The session, as `session_id` in the tables has it.
+    #[arg(long, value_name = "SESSION")]
+    pub session: String,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
     /// Recordings, merged by their times.
@@ -128,6 +186,22 @@ impl ServeArgs {
 }
 
 impl WrapArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl LabelArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl ForgetArgs {
     /// Where this command's settings come from.
     #[must_use]
     pub fn sources(&self) -> Sources {

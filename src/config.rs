@@ -105,6 +105,10 @@ pub struct Engine {
     pub learning_gate_p: f64,
     /// How much a doubtful session teaches, in eighths of what others do.
     pub doubtful_eighths: u32,
+    /// How long after its end a session can be labelled and forgotten.
+    pub unlearn_horizon: Duration,
+    /// Ended sessions that can be; beyond that the oldest no longer can.
+    pub unlearn_sessions_max: usize,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
     /// Terms that add nothing to a score.

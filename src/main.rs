@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => app::serve(&args),
         Command::Wrap(args) => app::wrap(&args),
         Command::Replay(args) => app::replay(&args),
+        Command::Label(args) => app::label(&args),
+        Command::Forget(args) => app::forget(&args),
     });
     match result {
         Ok(code) => code,

@@ -1,13 +1,17 @@
 //! Which path answers what.
 
+use axum::extract::DefaultBodyLimit;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 
-use super::{AdminState, Check, Status, console, guard};
+use super::{AdminState, Check, Status, console, guard, labels};
+
+/// Largest body of a request that writes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The routes of the admin listener.
 pub fn router(state: AdminState) -> Router {
@@ -19,7 +23,9 @@ pub fn router(state: AdminState) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/api/v1/labels", post(labels::label))
         .fallback(async || (StatusCode::NOT_FOUND, "not found: see / /status /metrics /healthz /readyz\n"))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         .with_state(state)
 }

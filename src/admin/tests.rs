@@ -1,6 +1,11 @@
-use http_body_util::{BodyExt, Empty};
+use std::future::Future;
+use std::pin::Pin;
+
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+
+use undercurrent_schemas::v1::label::Verdict;
 
 use super::*;
 
@@ -49,12 +54,52 @@ struct Answer {
     body: String,
 }
 
+/// Knows one session, and one that ended long ago.
+#[derive(Debug)]
+struct TwoSessions;
+
+impl Labeller for TwoSessions {
+    fn label(&self, session_id: &str, verdict: Verdict) -> Pin<Box<dyn Future<Output = Labelled> + Send + '_>> {
+        let labelled = match (session_id, verdict) {
+            ("s-1", Verdict::Malicious) => Labelled::Applied { parts: 2 },
+            ("s-old", _) => Labelled::TooOld,
+            _ => Labelled::Full,
+        };
+        Box::pin(async move { labelled })
+    }
+}
+
+/// The token of a fresh DATA, and its text.
+fn token() -> (AdminToken, String) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let root = dir.path().join("data");
+    let token = crate::data_dir::DataDir::open(&root).unwrap().admin_token().clone();
+    (token, std::fs::read_to_string(root.join("admin.token")).unwrap().trim().to_owned())
+}
+
 /// One request over a real connection, with exactly these headers.
 async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_with(status, token().0, method, path, headers, "").await
+}
+
+async fn ask_with(
+    status: Status,
+    token: AdminToken,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let registry = Registry::new();
     let metrics = crate::telemetry::Metrics::register(&registry).unwrap();
     metrics.log.committed(std::time::Duration::ZERO, true);
-    let state = AdminState { source: Arc::new(Fixed(status)), registry, hosts: Arc::default() };
+    let state = AdminState {
+        source: Arc::new(Fixed(status)),
+        registry,
+        hosts: Arc::default(),
+        labeller: Arc::new(TwoSessions),
+        token,
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener, state, std::future::pending()));
@@ -65,7 +110,8 @@ async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)])
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+    let response =
+        sender.send_request(request.body(Full::new(bytes::Bytes::from(body.to_owned()))).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
     server.abort();
@@ -145,4 +191,36 @@ async fn nothing_can_be_written() {
         assert_eq!(answer.status, 405, "{method}");
     }
     assert_eq!(get(example(), "/api").await.status, 404);
+}
+
+#[tokio::test]
+async fn labels_want_the_token_and_say_what_became_of_them() {
+    const BAD: &str = r#"{"session_id": "s-1", "label": "malicious"}"#;
+    const OLD: &str = r#"{"session_id": "s-old", "label": "clear"}"#;
+    const BUSY: &str = r#"{"session_id": "s-2", "label": "benign"}"#;
+    let (token, text) = token();
+    let bearer = format!("Bearer {text}");
+    let wrong = format!("Bearer {}", "0".repeat(text.len()));
+    for (authorization, body, expect, says) in [
+        (None, BAD, 401, "admin.token"),
+        (Some(wrong.as_str()), BAD, 401, "admin.token"),
+        (Some(text.as_str()), BAD, 401, "admin.token"),
+        (Some(bearer.as_str()), BAD, 200, r#"{"outcome":"applied","parts":2}"#),
+        (Some(bearer.as_str()), OLD, 409, "engine.unlearn_horizon_s"),
+        (Some(bearer.as_str()), BUSY, 503, "full"),
+        (Some(bearer.as_str()), "{}", 400, "session_id"),
+        (Some(bearer.as_str()), r#"{"session_id": "s-1", "label": "odd"}"#, 400, "label"),
+        (Some(bearer.as_str()), r#"{"session_id": "", "label": "clear"}"#, 400, "session_id"),
+    ] {
+        let mut headers = vec![("host", "localhost")];
+        headers.extend(authorization.map(|value| ("authorization", value)));
+        let answer = ask_with(example(), token.clone(), "POST", "/api/v1/labels", &headers, body).await;
+        assert_eq!(answer.status, expect, "{authorization:?} {body}: {}", answer.body);
+        assert!(answer.body.contains(says), "{}", answer.body);
+    }
+    let foreign = [("host", "evil.example"), ("authorization", bearer.as_str())];
+    let answer = ask_with(example(), token.clone(), "POST", "/api/v1/labels", &foreign, BAD).await;
+    assert_eq!(answer.status, 403, "rebinding a name gets nothing, token or not");
+    let get = ask(example(), "GET", "/api/v1/labels", &[("host", "localhost")]).await;
+    assert_eq!(get.status, 405);
 }

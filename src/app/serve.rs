@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::node::{Node, Parts};
+use super::sayings::Sayings;
 use super::settings;
 use super::status::AppStatus;
 use super::{screen, signals};
@@ -65,7 +66,14 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     });
     screen::welcome(&status.upstreams, admin_at, &parts.data);
     let sampler = tokio::spawn(Arc::clone(&status).sample());
-    let state = AdminState { source: status, registry, hosts: Arc::new(config.gateway.hosts.clone()) };
+    let labeller = Arc::new(Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) });
+    let state = AdminState {
+        source: status,
+        registry,
+        hosts: Arc::new(config.gateway.hosts.clone()),
+        labeller,
+        token: parts.data.admin_token().clone(),
+    };
 
     let (stop, stopping) = watch::channel(());
     let until = |mut stopping: watch::Receiver<()>| async move {

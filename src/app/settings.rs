@@ -27,6 +27,7 @@ pub(super) fn sessions(config: &Config) -> Settings {
             session_idle_us: micros(engine.session_idle),
             lateness_us: micros(engine.lateness),
             call_timeout_us: micros(engine.call_timeout),
+            unlearn_us: micros(engine.unlearn_horizon),
             ..defaults.timing
         },
         gate: Gate {
@@ -35,6 +36,7 @@ pub(super) fn sessions(config: &Config) -> Settings {
             doubtful_weight: engine.doubtful_eighths,
         },
         left_out: engine.left_out,
+        unlearnable_max: engine.unlearn_sessions_max.div_ceil(config.log.partitions as usize),
         ..defaults
     }
 }

@@ -121,6 +121,8 @@ pub(super) struct RawEngine {
     pub call_timeout_s: u64,
     pub learning_gate_p: f64,
     pub doubtful_eighths: u64,
+    pub unlearn_horizon_s: u64,
+    pub unlearn_sessions_max: u64,
     pub alert_budget: f64,
     pub leave_out_terms: Vec<String>,
 }
@@ -134,6 +136,8 @@ impl Default for RawEngine {
             call_timeout_s: 300,
             learning_gate_p: 0.1,
             doubtful_eighths: 1,
+            unlearn_horizon_s: 86_400,
+            unlearn_sessions_max: 100_000,
             alert_budget: 0.01,
             leave_out_terms: Vec::new(),
         }

@@ -131,6 +131,8 @@ impl Check<'_> {
             call_timeout: seconds(number!(self, raw.engine.call_timeout_s, 1..=86_400)),
             learning_gate_p: self.probability("engine.learning_gate_p", raw.engine.learning_gate_p)?,
             doubtful_eighths: number!(self, raw.engine.doubtful_eighths, 0..=8) as u32,
+            unlearn_horizon: seconds(number!(self, raw.engine.unlearn_horizon_s, 0..=31_536_000)),
+            unlearn_sessions_max: number!(self, raw.engine.unlearn_sessions_max, 0..=100_000_000),
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,
         })
