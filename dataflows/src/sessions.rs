@@ -10,6 +10,7 @@ mod contribution;
 mod labels;
 mod names;
 mod outbox;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,11 +21,14 @@ use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 pub use names::Dictionary;
 pub use outbox::{Counters, Measure, Outbox};
+pub use watch::Rules;
 
 use calls::{Calls, Settled};
 use contribution::Contribution;
+use watch::Watch;
 
 use crate::assess::LeftOut;
+use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
@@ -72,6 +76,8 @@ impl Gate {
 pub struct Settings {
     pub timing: Timing,
     pub gate: Gate,
+    /// From how many on loops, streaks and probes are told.
+    pub rules: Rules,
     /// Terms that add nothing to a session's score.
     pub left_out: LeftOut,
     /// Calls of one session that wait for an answer; the oldest is settled as unanswered beyond that.
@@ -92,6 +98,7 @@ impl Default for Settings {
                 unlearn_us: 86_400 * SECOND,
             },
             gate: Gate { flag_p: 0.01, learn_p: 0.1, doubtful_weight: 1 },
+            rules: Rules::default(),
             left_out: LeftOut::default(),
             open_calls_max: 1024,
             unlearnable_max: 16 * 1024,
@@ -119,6 +126,7 @@ struct Learning {
     dictionary: Dictionary,
     /// Sessions with an open part.
     open: usize,
+    definitions: LastSeen,
 }
 
 /// Whose session it is: the same in every row.
@@ -159,6 +167,7 @@ struct Part {
     errors: u64,
     fact: SessionFact,
     contribution: Contribution,
+    watch: Watch,
 }
 
 /// A part that has ended and been scored; kept while it can be unlearned.
@@ -182,7 +191,13 @@ impl PartitionSessions {
             due: BTreeSet::new(),
             watermark: Micros(i64::MIN),
             kept: BTreeSet::new(),
-            learning: Learning { partition, settings, dictionary: Dictionary::default(), open: 0 },
+            learning: Learning {
+                partition,
+                settings,
+                dictionary: Dictionary::default(),
+                open: 0,
+                definitions: LastSeen::default(),
+            },
         }
     }
 
@@ -242,6 +257,7 @@ impl PartitionSessions {
         let was_open = session.open.is_some();
         let part = session.part_of(ts, message, *watermark);
         learning.open += usize::from(session.open.is_some() && !was_open);
+        session.look_at(message, ts, learning, out);
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
             Some(call) => session.calls.request(part, message, call, &learning.settings).into_iter().collect(),
@@ -375,6 +391,7 @@ impl Session {
                 errors: 0,
                 fact: SessionFact::default(),
                 contribution: Contribution::default(),
+                watch: Watch::default(),
             }
         });
         part.started = part.started.min(ts);
@@ -382,6 +399,25 @@ impl Session {
         part.messages += 1;
         part.errors += u64::from(is_error);
         part.number
+    }
+
+    /// What rules and the tool catalogue want of a message.
+    fn look_at(&mut self, message: &v1::Message, ts: Micros, learning: &mut Learning, out: &mut Outbox) {
+        if let (Some(call), Some(part)) = (&message.call, &mut self.open) {
+            part.watch.call(ts, &message.target, call.fingerprint, &self.identity, &learning.settings.rules, out);
+        }
+        for definition in &message.tool_definitions {
+            if learning.definitions.is_new(self.identity.scope, definition) {
+                out.met.push(Met {
+                    ts,
+                    partition: learning.partition,
+                    tenant: self.identity.tenant.to_string(),
+                    server: self.identity.server.to_string(),
+                    session_id: self.identity.id.to_string(),
+                    definition: definition.clone(),
+                });
+            }
+        }
     }
 
     /// Settled calls become rows and measures, and facts of the part that they belong to.
@@ -396,10 +432,11 @@ impl Session {
                 }
                 closed.correct(self.identity.scope, call, &mut learning.dictionary, out);
             } else if let Some(part) = self.open.as_mut().filter(|part| part.number == call.part) {
+                let (answer, rules) = (call.answer(), &learning.settings.rules);
+                part.watch.settled(&call.fact, answer.outcome, &self.identity, &learning.dictionary, rules, out);
                 if let Some(score) = score {
                     part.contribution.call_score(scope, score, out);
                 }
-                let answer = call.answer();
                 part.fact.insert(call.fact, answer);
             }
         }

@@ -10,6 +10,7 @@
 
 use arrow::datatypes::SchemaRef;
 
+pub mod alerts;
 mod assessed;
 pub mod calls;
 mod columns;
@@ -20,6 +21,7 @@ pub mod models;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 
 /// Version of all schemas together; in the footer of every file.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -33,12 +35,22 @@ pub enum Table {
     Features,
     Models,
     Labels,
+    Tools,
+    Alerts,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 6] =
-        [Self::Messages, Self::Calls, Self::Sessions, Self::Features, Self::Models, Self::Labels];
+    pub const ALL: [Self; 8] = [
+        Self::Messages,
+        Self::Calls,
+        Self::Sessions,
+        Self::Features,
+        Self::Models,
+        Self::Labels,
+        Self::Tools,
+        Self::Alerts,
+    ];
 
     /// Name of the table and of its directory.
     #[must_use]
@@ -50,6 +62,8 @@ impl Table {
             Self::Features => "features",
             Self::Models => "models",
             Self::Labels => "labels",
+            Self::Tools => "tools",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -63,6 +77,8 @@ impl Table {
             Self::Features => features::schema(),
             Self::Models => models::schema(),
             Self::Labels => labels::schema(),
+            Self::Tools => tools::schema(),
+            Self::Alerts => alerts::schema(),
         }
     }
 
@@ -71,9 +87,13 @@ impl Table {
     pub const fn sorted_by(self) -> [&'static str; 3] {
         match self {
             Self::Messages => ["tick", "partition", "offset"],
-            Self::Calls | Self::Sessions | Self::Features | Self::Models | Self::Labels => {
-                ["tick", "partition", "ordinal"]
-            }
+            Self::Calls
+            | Self::Sessions
+            | Self::Features
+            | Self::Models
+            | Self::Labels
+            | Self::Tools
+            | Self::Alerts => ["tick", "partition", "ordinal"],
         }
     }
 }

@@ -142,7 +142,7 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 6] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
@@ -150,6 +150,8 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 6] {
         ("features", rows.features.len()),
         ("models", rows.models.len()),
         ("labels", rows.labels.len()),
+        ("tools", rows.tools.len()),
+        ("alerts", rows.alerts.len()),
     ]
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
-use undercurrent_schemas::rows::{CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow};
+use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow};
 use undercurrent_schemas::tables::Table;
 
 use super::hour::Hour;
@@ -33,6 +33,8 @@ pub(super) struct OpenRoll {
     features: Hours<FeatureRow>,
     models: Hours<ModelRow>,
     labels: Hours<LabelRow>,
+    tools: Hours<ToolRow>,
+    alerts: Hours<AlertRow>,
 }
 
 impl OpenRoll {
@@ -48,6 +50,8 @@ impl OpenRoll {
             features: Hours::default(),
             models: Hours::default(),
             labels: Hours::default(),
+            tools: Hours::default(),
+            alerts: Hours::default(),
         }
     }
 
@@ -60,6 +64,8 @@ impl OpenRoll {
         self.features.add(rows.features, rows.watermark);
         self.models.add(rows.models, rows.watermark);
         self.labels.add(rows.labels, rows.watermark);
+        self.tools.add(rows.tools, rows.watermark);
+        self.alerts.add(rows.alerts, rows.watermark);
     }
 
     pub(super) fn is_full(&self, options: &HistoryOptions) -> bool {
@@ -71,6 +77,8 @@ impl OpenRoll {
             self.features.rows,
             self.models.rows,
             self.labels.rows,
+            self.tools.rows,
+            self.alerts.rows,
         ];
         i128::from(span_us) >= options.roll_after.as_micros() as i128
             || rows.iter().any(|rows| *rows >= options.roll_rows)
@@ -84,6 +92,8 @@ impl OpenRoll {
         self.features.seal(&mut parts);
         self.models.seal(&mut parts);
         self.labels.seal(&mut parts);
+        self.tools.seal(&mut parts);
+        self.alerts.seal(&mut parts);
         SealedRoll { first: self.first, last: self.last, watermark: self.watermark, parts }
     }
 }

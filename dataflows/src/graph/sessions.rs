@@ -18,6 +18,8 @@ use undercurrent_schemas::v1;
 
 use super::GraphSettings;
 use super::dedupe::Seen;
+use crate::alerts::Signal;
+use crate::catalogue::Met;
 use crate::model::{Entry, Model, ModelSlot};
 use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
 
@@ -28,6 +30,8 @@ pub(super) struct Rows {
     pub(super) calls: Vec<CallRow>,
     pub(super) sessions: Vec<SessionRow>,
     pub(super) labels: Vec<LabelRow>,
+    pub(super) met: Vec<Met>,
+    pub(super) signals: Vec<Signal>,
     pub(super) names: Vec<(u64, String)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
@@ -138,6 +142,8 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         calls: std::mem::take(&mut out.calls),
         sessions: std::mem::take(&mut out.sessions),
         labels: std::mem::take(&mut out.labels),
+        met: std::mem::take(&mut out.met),
+        signals: std::mem::take(&mut out.signals),
         names: std::mem::take(&mut out.names),
         counters: out.counters,
         open_sessions,

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
+use undercurrent_schemas::rows::{AlertKind, EndReason, SessionRow, Source};
 
 use super::contribution::Contribution;
-use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
+use super::{ClosedPart, Dictionary, Identity, Learning, Outbox, Part, Session, Settings};
+use crate::alerts::Signal;
 use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
 use crate::model::{FULL_WEIGHT, Model};
 use crate::session::SessionFact;
@@ -39,6 +40,12 @@ impl Session {
         }
         contribution.teach(scope, &part.fact, learning.settings.gate.weight(p_value), self.label, out);
         let weight = contribution.weight();
+        part.watch.end(part.last, &self.identity, out);
+        if flagged == Some(true) {
+            let text = scored.as_ref().and_then(Scored::first_reason).unwrap_or_default();
+            let Identity { id, server, .. } = &self.identity;
+            out.signals.push(Signal::raised(part.last, AlertKind::Flagged, server, id, text));
+        }
         let counters = &mut out.counters;
         counters.sessions += 1;
         counters.scored += u64::from(flagged.is_some());
@@ -88,6 +95,16 @@ struct Scored {
     assessment: Assessment,
     terms: SessionTerms,
     calls: Vec<CallTerms>,
+}
+
+impl Scored {
+    /// What stood out most, in words.
+    fn first_reason(&self) -> Option<String> {
+        match &self.assessment {
+            Assessment::Known(known) => known.reasons.first().map(|reason| reason.text.clone()),
+            Assessment::Unknown => None,
+        }
+    }
 }
 
 /// Scores a session that made calls, if a model is live for it.

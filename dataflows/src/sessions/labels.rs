@@ -4,10 +4,11 @@
 //! holds for the session's later parts too.
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{LabelOutcome, LabelRow, Source};
+use undercurrent_schemas::rows::{AlertKind, LabelOutcome, LabelRow, Source};
 use undercurrent_schemas::v1::{self, label::Verdict};
 
-use super::{Outbox, PartitionSessions};
+use super::{Identity, Outbox, PartitionSessions};
+use crate::alerts::Signal;
 
 impl PartitionSessions {
     /// Every ended part of the session teaches as the label says, from now on.
@@ -15,6 +16,11 @@ impl PartitionSessions {
         let parts = self.sessions.get_mut(event.session_id.as_str()).map(|session| {
             session.label = verdict;
             let scope = session.identity.scope;
+            // Somebody has looked.
+            if verdict != Verdict::Clear {
+                let Identity { id, server, .. } = &session.identity;
+                out.signals.push(Signal::over(Micros(event.ts_us), AlertKind::Flagged, server, id));
+            }
             for part in &mut session.closed {
                 part.contribution.relabel(scope, &part.fact, verdict, out);
             }

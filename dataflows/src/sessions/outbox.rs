@@ -5,6 +5,8 @@ use std::sync::Arc;
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
 
+use crate::alerts::Signal;
+use crate::catalogue::Met;
 use crate::graph::EntityKey;
 use crate::model::Entry;
 
@@ -14,6 +16,10 @@ pub struct Outbox {
     pub calls: Vec<CallRow>,
     pub sessions: Vec<SessionRow>,
     pub labels: Vec<LabelRow>,
+    /// Tool definitions that differ from what this partition saw last.
+    pub met: Vec<Met>,
+    /// What rules say.
+    pub signals: Vec<Signal>,
     pub measures: Vec<Measure>,
     /// Changes of the model's sums; equal entries may repeat.
     pub sums: Vec<(Entry, i64)>,

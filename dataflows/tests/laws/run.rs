@@ -7,7 +7,7 @@ use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
-use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
+use undercurrent_dataflows::sessions::{Gate, Rules, Settings, Timing};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{CallOutcome, FeatureRow};
@@ -28,6 +28,7 @@ pub(crate) fn settings() -> GraphSettings {
                 unlearn_us: 7_200 * SECOND,
             },
             gate: Gate { flag_p: 0.05, learn_p: 0.0, doubtful_weight: 0 },
+            rules: Rules::default(),
             left_out: LeftOut::default(),
             open_calls_max: 1_024,
             unlearnable_max: 1_024,
