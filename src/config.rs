@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::Limits;
+use undercurrent_dataflows::sessions::Rules;
 
 pub use self::cidr::{Cidr, NotCidr};
 pub use self::error::{ConfigError, Place, Problem};
@@ -109,6 +110,8 @@ pub struct Engine {
     pub unlearn_horizon: Duration,
     /// Ended sessions that can be; beyond that the oldest no longer can.
     pub unlearn_sessions_max: usize,
+    /// From how many on loops, streaks of errors and tried secrets are told.
+    pub rules: Rules,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
     /// Terms that add nothing to a score.

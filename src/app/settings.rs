@@ -35,6 +35,7 @@ pub(super) fn sessions(config: &Config) -> Settings {
             learn_p: engine.learning_gate_p,
             doubtful_weight: engine.doubtful_eighths,
         },
+        rules: engine.rules,
         left_out: engine.left_out,
         unlearnable_max: engine.unlearn_sessions_max.div_ceil(config.log.partitions as usize),
         ..defaults

@@ -123,6 +123,9 @@ pub(super) struct RawEngine {
     pub doubtful_eighths: u64,
     pub unlearn_horizon_s: u64,
     pub unlearn_sessions_max: u64,
+    pub loop_calls: u64,
+    pub error_streak: u64,
+    pub probes: u64,
     pub alert_budget: f64,
     pub leave_out_terms: Vec<String>,
 }
@@ -138,6 +141,9 @@ impl Default for RawEngine {
             doubtful_eighths: 1,
             unlearn_horizon_s: 86_400,
             unlearn_sessions_max: 100_000,
+            loop_calls: 6,
+            error_streak: 6,
+            probes: 5,
             alert_budget: 0.01,
             leave_out_terms: Vec::new(),
         }

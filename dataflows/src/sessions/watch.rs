@@ -13,7 +13,7 @@ use crate::alerts::Signal;
 use crate::session::CallFact;
 
 /// From how many on a rule speaks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Equal calls, or rounds of two calls, in a row.
     pub loop_calls: u32,

@@ -6,6 +6,7 @@ mod features;
 mod groups;
 mod labels;
 mod learning;
+mod rules;
 mod run;
 mod scoring;
 mod traffic;

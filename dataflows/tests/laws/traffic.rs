@@ -191,6 +191,10 @@ impl Step {
                 request.method = "tools/list".to_owned();
                 answer.jsonrpc_id.clone_from(&request.jsonrpc_id);
                 answer.method.clone_from(&request.method);
+                // Two sessions may be told different things under one name.
+                let description = id.len();
+                let definition = format!(r#"{{"name": "tool-{}", "description": "{description}"}}"#, id.len() % 2);
+                answer.tool_definitions = vec![definition.into_bytes()];
                 vec![(0, request), (40, answer)]
             }
             Self::Call { tool, arguments, fate, score } => {
@@ -217,6 +221,7 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
     };
     v1::CallFacts {
         shape: arguments.len() as u64,
+        fingerprint: arguments.first().map_or(0, |argument| argument.value),
         arguments_bytes: 20 * arguments.len() as u64 + u64::from(tool),
         leaves: arguments.iter().map(leaf).collect(),
         ..v1::CallFacts::default()
