@@ -39,6 +39,6 @@ conformance: ## The official MCP conformance suite, direct and through the gatew
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace
 
-eval: build ## Replay every stream in EVAL_DATA=DIR and score it against its labels
+eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without each term, with other gates
 	tests/parts/install.sh
-	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent
+	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent --ablation
