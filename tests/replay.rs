@@ -137,8 +137,8 @@ fn labelled(dir: &Path, labels: &str) -> (PathBuf, PathBuf) {
             );
         }
     }
-    std::fs::write(&recording, lines).unwrap();
-    std::fs::write(&said, labels).unwrap();
+    std::fs::write(&recording, lines).expect("write the recording");
+    std::fs::write(&said, labels).expect("write the labels");
     (recording, said)
 }
 

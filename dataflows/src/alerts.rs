@@ -127,13 +127,16 @@ impl Open {
 mod tests {
     use super::*;
 
-    /// Signals as (minute, subject, raised), and the rows that come of them.
-    fn check(ticks: &[(i64, &[(i64, &str, bool)])], expect: &[(&str, AlertState, u64)]) {
+    /// Minute, subject, and whether it is raised or over.
+    type Said<'a> = (i64, &'a str, bool);
+
+    /// The signals of ticks that end at these minutes, and the rows that come of them.
+    fn check(ticks: &[(i64, &[Said<'_>])], expect: &[(&str, AlertState, u64)]) {
         let minutes = |minutes: i64| Micros(minutes * 60_000_000);
         let mut alerts = Alerts::default();
         let mut rows = Vec::new();
         for (watermark, signals) in ticks {
-            let signal = |(at, subject, raised): &(i64, &str, bool)| match raised {
+            let signal = |(at, subject, raised): &Said<'_>| match raised {
                 true => Signal::raised(minutes(*at), AlertKind::Loop, "s", subject, "text".into()),
                 false => Signal::over(minutes(*at), AlertKind::Loop, "s", subject),
             };

@@ -52,7 +52,7 @@ impl Labels {
 
     /// The first label, if it is due before or at this time.
     pub(super) fn until(&mut self, ts: Micros) -> Option<Frame> {
-        self.0.pop_front_if(|label| label.ts <= ts)
+        self.0.front().is_some_and(|label| label.ts <= ts).then(|| self.0.pop_front())?
     }
 }
 

@@ -157,9 +157,8 @@ fn tell(
 fn is_secret(path: &str) -> bool {
     let last = path.rsplit(['.', '\u{203a}']).next().unwrap_or(path);
     let plain: String = last.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-    let words = last.split(|character: char| !character.is_ascii_alphanumeric());
-    SECRET_NAMES.contains(&plain.as_str())
-        || words.last().is_some_and(|word| SECRET_NAMES.contains(&&*word.to_lowercase()))
+    let word = last.rsplit(|character: char| !character.is_ascii_alphanumeric()).next().unwrap_or(last);
+    SECRET_NAMES.iter().any(|name| plain == *name || word.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn last_said(events: &[v1::Event], session_id: &str) -> Verdict {
         Some(Body::Label(label)) => Some(label.verdict()),
         _ => None,
     });
-    labels.last().unwrap_or(Verdict::Unspecified)
+    labels.fold(Verdict::Unspecified, |_, later| later)
 }
 
 proptest! {
