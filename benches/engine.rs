@@ -15,7 +15,7 @@ use undercurrent::config::Payload;
 use undercurrent::edge::{Edge, EdgeSettings, SessionKey, SessionRef, Transport};
 use undercurrent::engine::Engine;
 use undercurrent::log::{EmbeddedLog, EventLog, LogOptions};
-use undercurrent::policy::{Policy, decide};
+use undercurrent::policy::{Asked, Policy, decide};
 use undercurrent::telemetry::EdgeMetrics;
 use undercurrent_dataflows::assess::{LeftOut, assess};
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
@@ -173,7 +173,14 @@ fn decisions(models: &ModelSlot) -> Result<(f64, f64)> {
         let past = Past { previous, earlier: &call.earlier_tools };
         let names = |hash| model.as_ref().and_then(|model| model.name(hash)).map(|name| Cow::Borrowed(&**name));
         let assessment = assess(model.as_deref(), scope, past, &fact, &names);
-        let decision = decide(assessment.p_value(), &message.target, &policy);
+        let asked = Asked {
+            principal: "agent",
+            server: "server-1",
+            tool: &message.target,
+            fingerprint: call.fingerprint,
+            p_value: assessment.p_value(),
+        };
+        let decision = decide(&asked, &policy);
         took.push(started.elapsed().as_nanos() as f64 / 1_000.0);
         std::hint::black_box(decision);
         facts.observe(Direction::ServerToClient, &answer, &DigestKey::REPLAY);

@@ -1,20 +1,23 @@
-//! The admin listener: metrics, health, status, a small console, and labels.
+//! The admin listener: metrics, health, status, a small console, labels, and what a person has to answer.
 //!
-//! It knows no component: `app` implements [`StatusSource`] and [`Labeller`]. Invariant: every route checks `Host` and `Origin`, so a web
-//! page that rebinds its name to this address gets nothing; what
-//! writes wants the admin token besides.
+//! It knows no component: `app` implements [`StatusSource`], [`Labeller`] and [`Tickets`]. Invariant: every route checks
+//! `Host` and `Origin`, so a web page that rebinds its name to this address gets nothing; whatever writes needs the admin
+//! token as well.
 
 mod console;
 mod guard;
+mod holds;
 mod labels;
 mod routes;
 mod server;
 mod status;
+mod token;
 
 use std::sync::Arc;
 
 use prometheus::Registry;
 
+pub use self::holds::{Answered, HeldTicket, HoldAnswer, Tickets};
 pub use self::labels::{Labelled, Labeller};
 pub use self::routes::router;
 pub use self::server::serve;
@@ -32,6 +35,7 @@ pub struct AdminState {
     pub registry: Registry,
     pub hosts: Arc<HostRules>,
     pub labeller: Arc<dyn Labeller>,
+    pub tickets: Arc<dyn Tickets>,
     /// What whoever writes must present.
     pub token: AdminToken,
 }

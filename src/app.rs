@@ -1,10 +1,13 @@
 //! Puts the parts together: the only place that knows all of them.
 
 mod background;
+mod holds;
+mod key;
 mod models;
 mod node;
 mod owner;
 mod progress;
+mod reload;
 mod sayings;
 mod screen;
 mod serve;
@@ -12,6 +15,9 @@ mod settings;
 mod signals;
 mod status;
 mod wrap;
+
+pub use self::holds::hold;
+pub use self::key::key;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

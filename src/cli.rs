@@ -49,6 +49,16 @@ pub enum Command {
         after_help = "Example:\n  undercurrent replay traffic.jsonl.zst --history ./replayed\n\nThen ask, for example with DuckDB:\n  SELECT session_id, score, reasons FROM './replayed/sessions/**/*.parquet' ORDER BY score DESC LIMIT 10"
     )]
     Replay(ReplayArgs),
+    /// See the calls that wait for a person, and answer them.
+    #[command(
+        after_help = "Example:\n  undercurrent hold list\n  undercurrent hold approve 5d1c3f0a9b7e2468\n\nWhich calls wait is up to the policy: `hold_always` and `hold_below_p_value` in config/policy.toml."
+    )]
+    Hold(HoldArgs),
+    /// Make a bearer key for somebody who may use the gateway, and the line of the config file that says so.
+    #[command(
+        after_help = "Example:\n  undercurrent key alice\n\nThe config file holds the key's hash only; a lost key cannot be found again, but replaced."
+    )]
+    Key(KeyArgs),
     /// Say what a session was: what it taught is corrected, exactly.
     #[command(
         after_help = "Example:\n  undercurrent label 5f0c9d… benign\n\nIt works while a gateway runs on the same data directory, and without one. The last label counts."
@@ -150,6 +160,38 @@ pub struct ForgetArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct HoldArgs {
+    #[command(subcommand)]
+    pub command: HoldCommand,
+    /// Where metrics, status and the console are [default: 127.0.0.1:8809].
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+    /// Where the admin token is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum HoldCommand {
+    /// What waits, oldest first, with what is asked and why it waits.
+    List,
+    /// Send the call on; if its client has left, let its next try pass.
+    Approve { ticket: String },
+    /// Refuse the call.
+    Deny { ticket: String },
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct KeyArgs {
+    /// Whose key it is: the principal under which its calls are known, limited and learned.
+    #[arg(value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub name: String,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
     /// Recordings, merged by their times.
     #[arg(required = true, value_name = "FRAMES.jsonl[.zst]")]
@@ -182,6 +224,19 @@ impl ServeArgs {
             sources.overrides.extend(address.as_ref().map(given));
         }
         Ok((sources, client.notes))
+    }
+}
+
+impl HoldArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let admin = self.admin.as_ref();
+        let admin = admin.map(|at| Override::new(["listen", "admin"], at.as_str(), Place::Flag("--admin".into())));
+        Sources {
+            overrides: admin.into_iter().collect(),
+            ..Sources::of_process(self.config.clone(), self.data.clone())
+        }
     }
 }
 

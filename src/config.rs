@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] holds only values that were checked; whoever is wrong is told the place, the key, the
 //! value and the remedy. Each section is a struct that its component takes as it is. Not here: policy rules.
 
+mod auth;
 mod cidr;
 mod data_default;
 mod error;
@@ -12,6 +13,7 @@ mod layers;
 pub mod mcp_json;
 mod raw;
 mod resolve;
+mod terms;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -23,9 +25,11 @@ use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::Limits;
 use undercurrent_dataflows::sessions::Rules;
 
+pub use self::auth::{Auth, Issuer, KeyHash, NotKeyHash};
 pub use self::cidr::{Cidr, NotCidr};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::hosts::HostRules;
+pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
 
 /// What every override's variable starts with.
@@ -37,6 +41,11 @@ pub struct Config {
     pub listen: Listen,
     pub data_dir: PathBuf,
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// On what terms each upstream is used.
+    pub terms: BTreeMap<UpstreamName, Terms>,
+    pub auth: Auth,
+    /// `None`: each principal may ask as much as it likes.
+    pub rate: Option<Rate>,
     pub gateway: Gateway,
     pub facts: Facts,
     pub log: Log,
@@ -52,6 +61,15 @@ pub struct Config {
 pub struct Listen {
     pub mcp: SocketAddr,
     pub admin: SocketAddr,
+    /// What MCP clients are offered instead of plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// How the gateway relays.
@@ -70,8 +88,12 @@ pub struct Gateway {
     /// Whose `X-Forwarded-For` names the principal.
     pub trusted_proxies: Vec<Cidr>,
     pub upstream_connect_timeout: Duration,
-    /// Longest silence of an upstream that owes the head of a response.
+    /// Longest silence of an upstream that owes an answer.
     pub upstream_idle_timeout: Duration,
+    /// Longest that an answer may take in all.
+    pub upstream_call_timeout: Duration,
+    /// What open exchanges get to finish when the gateway stops.
+    pub shutdown_timeout: Duration,
 }
 
 /// What facts may cost.
@@ -195,6 +217,7 @@ impl Config {
             file: sources.file.as_deref(),
             data_flag: sources.data_dir,
             data_default: data_default::data_dir(&sources.env),
+            env: &sources.env,
         };
         resolve::resolve(raw, surroundings)
     }

@@ -3,8 +3,12 @@
 //! Upstream: the HTTP gateway, `wrap` and `replay`, which hand it the bytes they relay. Downstream: the log.
 //! Invariant: nothing here awaits, blocks on I/O or fails; if learning is down the answer is `Assessment::Unknown`.
 
+mod ambiguity;
+mod holds;
 mod record;
 mod session;
+mod shown;
+mod splice;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,14 +18,17 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
 use undercurrent_schemas::ids::{Micros, Sequence};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
+pub use holds::{Answer, HeldCall, Hold, Holds, OpenTicket, UnknownTicket};
 pub use record::{RecordError, Recorder};
 pub use session::EdgeSession;
+pub(crate) use splice::splice;
 
 pub use crate::policy::BlockReason;
 
@@ -96,6 +103,16 @@ pub struct SessionRef {
 pub struct Permit {
     /// Only dropped.
     _seen: Option<Seen>,
+    /// The answer is to be looked at before the client gets it.
+    holds_answer: bool,
+}
+
+impl Permit {
+    /// Whether [`EdgeSession::shown`] has to be asked about the answer before the client gets it.
+    #[must_use]
+    pub const fn holds_answer(&self) -> bool {
+        self.holds_answer
+    }
 }
 
 impl std::fmt::Debug for Permit {
@@ -125,6 +142,8 @@ pub enum Outcome {
     Forward(Permit),
     /// Forward, but only after this pause.
     Delay(Duration, Permit),
+    /// Forward if a person approves.
+    Hold(Box<Hold>, Permit),
     /// Answer the client with an error and forward nothing.
     Block(BlockReason),
 }
@@ -155,13 +174,14 @@ pub struct Edge {
 #[derive(Debug)]
 struct Shared {
     settings: EdgeSettings,
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     log: Arc<dyn EventLog>,
     models: ModelSlot,
     clock: Arc<EventClock>,
     metrics: Arc<EdgeMetrics>,
     recorder: Option<Recorder>,
     table: Table,
+    holds: Holds,
 }
 
 impl Edge {
@@ -174,8 +194,9 @@ impl Edge {
         metrics: Arc<EdgeMetrics>,
         recorder: Option<Recorder>,
     ) -> Self {
-        let table = Table::default();
-        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table }) }
+        let (table, policy) = (Table::default(), ArcSwap::from_pointee(policy));
+        let holds = Holds::new(Arc::clone(&metrics.holds));
+        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table, holds }) }
     }
 
     /// The session's state, made on first sight.
@@ -210,6 +231,24 @@ impl Edge {
             digest_key: self.shared.settings.key.id,
             body: Some(body),
         })
+    }
+
+    /// The calls that wait for a person.
+    #[must_use]
+    pub fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// Whether any answer to this principal would have to be looked at before it is passed on.
+    #[must_use]
+    pub fn holds_answers(&self, principal: &str, server: &str) -> bool {
+        let policy = self.shared.policy.load();
+        ["tools/list", "tools/call"].iter().any(|method| policy.holds_answer(principal, server, method))
+    }
+
+    /// Decides by other rules from the next message on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.policy.store(Arc::new(policy));
     }
 
     /// Forgets sessions that have been silent for the idle time, and values beyond the memory bound. Call it now and

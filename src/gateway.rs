@@ -7,33 +7,42 @@
 //! Not here: what messages mean (edge), learning, administration. Invariant: bodies are never re-serialised, and
 //! nothing waits for learning.
 
+mod admission;
 mod after_write;
+mod auth;
 mod call;
 mod config;
+mod deadline;
 mod envelope;
+mod first_sse;
 mod forward;
 mod guard;
+mod held;
 mod hop;
+mod live;
 mod metrics;
 mod oauth;
 mod proxies;
+mod rates;
 mod relay;
 mod rescue;
 mod serve;
 mod shared;
-mod splice;
 mod sse;
 mod stdio;
 mod strict;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod ties;
+mod tls;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -42,18 +51,20 @@ use tokio::sync::Semaphore;
 pub use self::config::{GatewayConfig, Limits, Timeouts};
 pub use self::metrics::GatewayMetrics;
 pub use self::serve::serve;
+pub use self::tls::TlsError;
 
 use self::call::{Body, Call, Client, whole};
+use self::config::Fixed;
 use self::envelope::RequestIds;
 use self::forward::HttpUpstream;
-use self::guard::Guard;
+use self::live::Live;
 use self::oauth::Origin;
 use self::relay::Finish;
 use self::rescue::Refusal;
 use self::shared::Shared;
 use self::stdio::StdioUpstream;
 use crate::edge::{BlockReason, Edge};
-use crate::upstream::{self, Target};
+use crate::upstream;
 
 /// The line that answers a blocked message of a stdio client; `None` if the message awaits no answer.
 pub(crate) fn refusal_line(reason: BlockReason, message: &[u8]) -> Option<Bytes> {
@@ -77,74 +88,96 @@ pub enum GatewayError {
     Name { name: String, source: upstream::TargetError },
     #[error("read the system's root certificates for upstream `{name}`")]
     Roots { name: String, source: std::io::Error },
+    #[error("read the system's root certificates for the issuer of tokens")]
+    IssuerRoots(#[source] std::io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A gateway with its upstreams; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    guard: Arc<Guard>,
-    upstreams: Arc<BTreeMap<String, Upstream>>,
+    live: Arc<ArcSwap<Live>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Upstream {
     Http(Arc<HttpUpstream>),
-    Stdio(Box<StdioUpstream>),
+    Stdio(Arc<StdioUpstream>),
 }
 
 impl Gateway {
     /// Nothing is connected or started before the first request.
     pub fn new(config: GatewayConfig, edge: Edge, metrics: GatewayMetrics) -> Result<Self, GatewayError> {
-        let guard = Arc::new(Guard::new(config.hosts.clone()));
         let finish = Finish {
             limit: config.timeouts.abandoned,
             slots: Arc::new(Semaphore::new(config.limits.connections_max)),
             gauge: metrics.abandoned.clone(),
         };
-        let shared = Arc::new(Shared { config, edge, metrics, finish });
-        let mut upstreams = BTreeMap::new();
-        for upstream in &shared.config.upstreams {
-            let name = upstream.name.clone();
-            upstream::check_name(&name).map_err(|source| GatewayError::Name { name: name.clone(), source })?;
-            let opened = match &upstream.target {
-                Target::Http(endpoint) => HttpUpstream::new(name.as_str().into(), endpoint, Arc::clone(&shared))
-                    .map(|upstream| Upstream::Http(Arc::new(upstream)))
-                    .map_err(|source| GatewayError::Roots { name: name.clone(), source })?,
-                Target::Stdio(command) => {
-                    let (name, command) = (name.as_str().into(), command.clone());
-                    Upstream::Stdio(Box::new(StdioUpstream::new(name, command, Arc::clone(&shared))))
-                }
-            };
-            if upstreams.insert(name.clone(), opened).is_some() {
-                return Err(GatewayError::DuplicateName(name));
-            }
+        let fixed = Fixed { limits: config.limits.clone(), timeouts: config.timeouts.clone() };
+        let shared = Arc::new(Shared { config: fixed, edge, metrics, finish });
+        let live = Live::new(config, None, &shared)?;
+        Ok(Self { shared, live: Arc::new(ArcSwap::from_pointee(live)) })
+    }
+
+    /// Takes new settings from the next request on. Upstreams that stay the same keep their connections and children;
+    /// those that are gone may finish what they do.
+    pub fn reload(&self, config: GatewayConfig) -> Result<(), GatewayError> {
+        let before = self.live.load_full();
+        let next = Arc::new(Live::new(config, Some(&before), &self.shared)?);
+        self.live.store(Arc::clone(&next));
+        let patience = self.shared.config.timeouts.shutdown;
+        for upstream in before.gone_in(&next) {
+            tokio::spawn(async move {
+                tokio::time::sleep(patience).await;
+                upstream.close().await;
+            });
         }
-        Ok(Self { shared, guard, upstreams: Arc::new(upstreams) })
+        Ok(())
     }
 
     async fn answer(&self, request: Request<Incoming>, reached: IpAddr, mut client: Client) -> Response<Body> {
-        if let Err(foreign) = self.guard.check(request.headers(), reached) {
+        let live = self.live.load_full();
+        if let Err(foreign) = live.guard.check(request.headers(), reached) {
             return self.refuse("none", &Refusal::Foreign(foreign));
         }
-        let trusted = &self.shared.config.trusted_proxies;
-        let origin = Origin::of(request.headers(), || proxies::is_trusted(client.peer, trusted));
+        let origin =
+            Origin::of(request.headers(), client.tls, || proxies::is_trusted(client.peer, &live.trusted_proxies));
         if let Some(name) = oauth::asked_for(request.uri().path()) {
-            return self.metadata(name, request.method(), origin.as_ref()).await;
+            return self.metadata(&live, name, request.method(), origin.as_ref()).await;
         }
-        let (name, upstream) = match self.route(request.uri().path()) {
+        let (name, upstream, token) = match route(&live, request.uri().path()) {
             Ok(route) => route,
             Err(refusal) => return self.refuse("none", &refusal),
         };
-        let (head, body) = request.into_parts();
-        if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, trusted) {
+        let token = token.map(str::to_owned);
+        let (mut head, body) = request.into_parts();
+        if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, &live.trusted_proxies) {
             client.principal = forwarded.to_string().into();
+        }
+        if let Some(auth) = live.auth_of(upstream) {
+            match auth.identify(head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)).await {
+                Ok(identity) => client.identify(identity),
+                Err(denied) => {
+                    return self.refuse(name, &Refusal::Denied(auth.challenge(denied, name, origin.as_ref())));
+                }
+            }
+            // It was issued for the gateway.
+            head.headers.remove(AUTHORIZATION);
+        }
+        if let Err(wait) = live.rates.take(&client.principal) {
+            return self.refuse(name, &Refusal::TooFast { wait });
         }
         let body = match self.read(body).await {
             Ok(body) => body,
             Err(refusal) => return self.refuse(name, &refusal),
         };
-        let call = Call::read(head, body, client);
+        let call = match token {
+            Some(token) if head.method == Method::POST => Call::read_of_first_sse(head, body, client, &token),
+            Some(_) => return self.refuse(name, &Refusal::MethodNotAllowed { allow: "POST" }),
+            None => Call::read(head, body, client),
+        };
         match upstream {
             Upstream::Http(upstream) => {
                 let mut response = Arc::clone(upstream).answer(call).await;
@@ -155,31 +188,25 @@ impl Gateway {
         }
     }
 
-    /// The protected-resource metadata of an HTTP upstream, for clients that sign in.
-    async fn metadata(&self, name: &str, method: &Method, origin: Option<&Origin>) -> Response<Body> {
-        let Some((Upstream::Http(upstream), origin)) = self.upstreams.get(name).zip(origin) else {
+    /// The protected-resource metadata of an upstream, for clients that sign in.
+    async fn metadata(&self, live: &Live, name: &str, method: &Method, origin: Option<&Origin>) -> Response<Body> {
+        let Some(((name, upstream), origin)) = live.upstream(name).zip(origin) else {
             return self.refuse("none", &Refusal::UnknownPath);
         };
         if method != Method::GET {
             return self.refuse(name, &Refusal::MethodNotAllowed { allow: "GET" });
         }
-        match upstream.resource().metadata(origin).await {
+        let metadata = match (live.auth_of(upstream), upstream) {
+            (Some(auth), _) => auth.metadata(name, origin).ok_or(Refusal::UnknownPath),
+            (None, Upstream::Http(upstream)) => upstream.resource().metadata(origin).await,
+            (None, Upstream::Stdio(_)) => Err(Refusal::UnknownPath),
+        };
+        match metadata {
             Ok(metadata) => {
                 self.shared.metrics.requests.with_label_values(&[name, "relayed"]).inc();
                 whole(metadata)
             }
             Err(refusal) => self.refuse(name, &refusal),
-        }
-    }
-
-    fn route(&self, path: &str) -> Result<(&str, &Upstream), Refusal> {
-        let name = path.strip_prefix("/mcp/").filter(|name| !name.contains('/')).ok_or(Refusal::UnknownPath)?;
-        match self.upstreams.get_key_value(name) {
-            Some((name, upstream)) => Ok((name, upstream)),
-            None => {
-                let known = self.upstreams.keys().cloned().collect::<Vec<_>>().join(", ");
-                Err(Refusal::UnknownUpstream { name: name.to_owned(), known })
-            }
         }
     }
 
@@ -211,11 +238,23 @@ impl Gateway {
 
     /// Ends the children of stdio upstreams.
     async fn close(&self) {
-        for upstream in self.upstreams.values() {
-            match upstream {
-                Upstream::Http(_) => {}
-                Upstream::Stdio(upstream) => upstream.close().await,
-            }
+        for upstream in self.live.load_full().upstreams() {
+            upstream.close().await;
         }
     }
+}
+
+/// The upstream, and the token of the stream that a message is posted for (2024-11-05).
+fn route<'a, 'b>(live: &'a Live, path: &'b str) -> Result<(&'a str, &'a Upstream, Option<&'b str>), Refusal> {
+    let path = path.strip_prefix("/mcp/").ok_or(Refusal::UnknownPath)?;
+    let (name, token) = match first_sse::parse(path) {
+        Some((name, token)) => (name, Some(token)),
+        None if path.contains('/') => return Err(Refusal::UnknownPath),
+        None => (path, None),
+    };
+    let known = live.upstream(name).map(|(name, upstream)| (name, upstream, token));
+    known.ok_or_else(|| {
+        let known = live.names().collect::<Vec<_>>().join(", ");
+        Refusal::UnknownUpstream { name: name.to_owned(), known }
+    })
 }

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => app::serve(&args),
         Command::Wrap(args) => app::wrap(&args),
         Command::Replay(args) => app::replay(&args),
+        Command::Hold(args) => app::hold(&args),
+        Command::Key(args) => app::key(&args),
         Command::Label(args) => app::label(&args),
         Command::Forget(args) => app::forget(&args),
     });

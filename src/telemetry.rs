@@ -7,9 +7,11 @@ mod age;
 mod edge;
 mod engine;
 mod history;
+mod holds;
 mod log;
 pub mod names;
 mod register;
+mod reload;
 mod tracing_init;
 
 use std::sync::Arc;
@@ -20,7 +22,9 @@ pub use self::age::Age;
 pub use self::edge::EdgeMetrics;
 pub use self::engine::EngineMetrics;
 pub use self::history::HistoryMetrics;
+pub use self::holds::HoldMetrics;
 pub use self::log::LogMetrics;
+pub use self::reload::ReloadMetrics;
 pub use self::tracing_init::{LogFormat, TracingError, init_tracing};
 
 /// The metrics of every component.

@@ -13,12 +13,15 @@ use std::str::FromStr;
 
 use http::Uri;
 
+use crate::config::Terms;
+
 /// One MCP server and the name it is served under.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// The `NAME` of `/mcp/NAME`.
     pub name: String,
     pub target: Target,
+    pub terms: Terms,
 }
 
 /// How an upstream is reached.
@@ -106,7 +109,7 @@ impl FromStr for UpstreamConfig {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let (name, target) = text.split_once('=').ok_or(TargetError::NoName)?;
         check_name(name)?;
-        Ok(Self { name: name.to_owned(), target: target.parse()? })
+        Ok(Self { name: name.to_owned(), target: target.parse()?, terms: Terms::default() })
     }
 }
 

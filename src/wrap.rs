@@ -127,41 +127,62 @@ async fn to_server(
                 return;
             }
         };
-        let (Piece::Line(bytes) | Piece::Part { bytes, .. }) = &piece;
-        if let Piece::Line(line) = &piece
-            && let Err(reason) = decide(session, content(line)).await
-        {
-            tracing::info!(reason = reason.code, "message blocked");
-            if let Some(answer) = refusal_line(reason, line)
-                && refused.send(answer).await.is_err()
-            {
-                return;
+        let (bytes, decided) = match piece {
+            Piece::Part { .. } if session.is_judged() => {
+                tracing::warn!("a part of a line is kept back: it is too long to be decided about");
+                continue;
             }
-            continue;
-        }
-        let Some(open) = &mut stdin else { continue };
-        if let Err(error) = open.write_all(bytes).await {
-            // The child has closed its input. What it still says and its exit code are the answer; meanwhile the
-            // client is read on, for its end is what makes the child leave.
-            tracing::debug!(%error, "write to the command");
-            stdin = None;
+            Piece::Part { bytes, .. } => (bytes, Ok(())),
+            Piece::Line(line) if content(&line).is_empty() => (line, Ok(())),
+            Piece::Line(line) => match session.client_message(content(&line)) {
+                Outcome::Forward(permit) => {
+                    drop(permit);
+                    (line, Ok(()))
+                }
+                Outcome::Delay(pause, permit) => {
+                    tokio::time::sleep(pause).await;
+                    drop(permit);
+                    (line, Ok(()))
+                }
+                Outcome::Hold(..) => (line, Err(nobody_to_ask())),
+                Outcome::Block(reason) => (line, Err(reason)),
+            },
+        };
+        if !carry_out(bytes, decided, &mut stdin, &refused).await {
+            return;
         }
     }
 }
 
-async fn decide(session: &EdgeSession, message: &[u8]) -> Result<(), BlockReason> {
-    if message.is_empty() {
-        return Ok(());
+/// People are asked on the admin listener, which a wrap does not have.
+fn nobody_to_ask() -> BlockReason {
+    let text = "this call has to be approved by a person, whom only `undercurrent serve` can ask".to_owned();
+    BlockReason { code: "hold_unavailable", text }
+}
+
+/// Sends bytes on, or answers their message; `false` if the other direction has ended.
+async fn carry_out(
+    bytes: Bytes,
+    decided: Result<(), BlockReason>,
+    stdin: &mut Option<ChildStdin>,
+    refused: &mpsc::Sender<Bytes>,
+) -> bool {
+    if let Err(reason) = decided {
+        tracing::info!(reason = reason.code, "message blocked");
+        return match refusal_line(reason, &bytes) {
+            Some(answer) => refused.send(answer).await.is_ok(),
+            None => true,
+        };
     }
-    match session.client_message(message) {
-        Outcome::Forward(permit) => drop(permit),
-        Outcome::Delay(pause, permit) => {
-            tokio::time::sleep(pause).await;
-            drop(permit);
-        }
-        Outcome::Block(reason) => return Err(reason),
+    if let Some(open) = stdin
+        && let Err(error) = open.write_all(&bytes).await
+    {
+        // The child has closed its input. What it still says and its exit code are the answer; meanwhile the client is
+        // read on, for its end is what makes the child leave.
+        tracing::debug!(%error, "write to the command");
+        *stdin = None;
     }
-    Ok(())
+    true
 }
 
 /// Server to client, and our own refusals between its lines. The only writer of standard output.
@@ -185,9 +206,18 @@ async fn to_client(
                 return;
             }
         };
+        let shown = match &piece {
+            Piece::Line(line) => session.shown(content(line)).map(|shown| [&shown[..], b"\n"].concat()),
+            // Too long to be looked at: where that has to be, it is not shown.
+            Piece::Part { .. } if session.is_shown_less() => {
+                tracing::warn!("a part of a line is kept back: it is too long to be looked at");
+                Some(Vec::new())
+            }
+            Piece::Part { .. } => None,
+        };
         let (Piece::Line(bytes) | Piece::Part { bytes, .. }) = &piece;
         let written = async {
-            out.write_all(bytes).await?;
+            out.write_all(shown.as_deref().unwrap_or(bytes)).await?;
             out.flush().await
         };
         if let Err(error) = written.await {

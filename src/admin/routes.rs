@@ -8,14 +8,21 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 
-use super::{AdminState, Check, Status, console, guard, labels};
+use super::{AdminState, Check, Status, console, guard, holds, labels, token};
 
 /// Largest body of a request that writes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The routes of the admin listener.
 pub fn router(state: AdminState) -> Router {
+    let with_token = Router::new()
+        .route("/api/v1/holds", get(holds::list))
+        .route("/api/v1/holds/{ticket}", post(holds::answer))
+        .route("/api/v1/labels", post(labels::label))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), token::required));
     Router::new()
+        .merge(with_token)
         .route("/", get(console::page))
         .route("/console.js", get(console::script))
         .route("/console.css", get(console::style))
@@ -23,9 +30,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
-        .route("/api/v1/labels", post(labels::label))
         .fallback(async || (StatusCode::NOT_FOUND, "not found: see / /status /metrics /healthz /readyz\n"))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         .with_state(state)
 }

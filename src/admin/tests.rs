@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use undercurrent_schemas::v1::label::Verdict;
 
 use super::*;
+use crate::data_dir::DataDir;
 
 #[derive(Debug)]
 struct Fixed(Status);
@@ -15,6 +16,30 @@ struct Fixed(Status);
 impl StatusSource for Fixed {
     fn status(&self) -> Status {
         self.0.clone()
+    }
+}
+
+/// Somebody waits with the ticket `t`.
+#[derive(Debug)]
+struct OneTicket;
+
+impl Tickets for OneTicket {
+    fn open(&self) -> Vec<HeldTicket> {
+        vec![HeldTicket {
+            ticket: "t".into(),
+            principal: "alice".into(),
+            server: "bank".into(),
+            tool: "transfer".into(),
+            p_value: None,
+            reasons: Vec::new(),
+            message: "{}".into(),
+            waited_s: 1.5,
+            is_waited_for: true,
+        }]
+    }
+
+    fn answer(&self, ticket: &str, _answer: HoldAnswer) -> bool {
+        ticket == "t"
     }
 }
 
@@ -69,27 +94,14 @@ impl Labeller for TwoSessions {
     }
 }
 
-/// The token of a fresh DATA, and its text.
-fn token() -> (AdminToken, String) {
-    let dir = tempfile::TempDir::new().unwrap();
-    let root = dir.path().join("data");
-    let token = crate::data_dir::DataDir::open(&root).unwrap().admin_token().clone();
-    (token, std::fs::read_to_string(root.join("admin.token")).unwrap().trim().to_owned())
-}
-
 /// One request over a real connection, with exactly these headers.
 async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    ask_with(status, token().0, method, path, headers, "").await
+    ask_with(status, method, path, headers, "").await
 }
 
-async fn ask_with(
-    status: Status,
-    token: AdminToken,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Answer {
+async fn ask_with(status: Status, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let data = tempfile::tempdir().unwrap();
+    let token = DataDir::open(data.path()).unwrap().admin_token().clone();
     let registry = Registry::new();
     let metrics = crate::telemetry::Metrics::register(&registry).unwrap();
     metrics.log.committed(std::time::Duration::ZERO, true);
@@ -98,7 +110,8 @@ async fn ask_with(
         registry,
         hosts: Arc::default(),
         labeller: Arc::new(TwoSessions),
-        token,
+        tickets: Arc::new(OneTicket),
+        token: token.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,7 +121,7 @@ async fn ask_with(
     tokio::spawn(connection);
     let mut request = http::Request::builder().method(method).uri(path);
     for (name, value) in headers {
-        request = request.header(*name, *value);
+        request = request.header(*name, value.replace("TOKEN", token.reveal()));
     }
     let response =
         sender.send_request(request.body(Full::new(bytes::Bytes::from(body.to_owned()))).unwrap()).await.unwrap();
@@ -198,29 +211,37 @@ async fn labels_want_the_token_and_say_what_became_of_them() {
     const BAD: &str = r#"{"session_id": "s-1", "label": "malicious"}"#;
     const OLD: &str = r#"{"session_id": "s-old", "label": "clear"}"#;
     const BUSY: &str = r#"{"session_id": "s-2", "label": "benign"}"#;
-    let (token, text) = token();
-    let bearer = format!("Bearer {text}");
-    let wrong = format!("Bearer {}", "0".repeat(text.len()));
     for (authorization, body, expect, says) in [
-        (None, BAD, 401, "admin.token"),
-        (Some(wrong.as_str()), BAD, 401, "admin.token"),
-        (Some(text.as_str()), BAD, 401, "admin.token"),
-        (Some(bearer.as_str()), BAD, 200, r#"{"outcome":"applied","parts":2}"#),
-        (Some(bearer.as_str()), OLD, 409, "engine.unlearn_horizon_s"),
-        (Some(bearer.as_str()), BUSY, 503, "full"),
-        (Some(bearer.as_str()), "{}", 400, "session_id"),
-        (Some(bearer.as_str()), r#"{"session_id": "s-1", "label": "odd"}"#, 400, "label"),
-        (Some(bearer.as_str()), r#"{"session_id": "", "label": "clear"}"#, 400, "session_id"),
+        ("", BAD, 401, "admin.token"),
+        ("Bearer 00", BAD, 401, "admin.token"),
+        ("TOKEN", BAD, 401, "admin.token"),
+        ("Bearer TOKEN", BAD, 200, r#"{"outcome":"applied","parts":2}"#),
+        ("Bearer TOKEN", OLD, 409, "engine.unlearn_horizon_s"),
+        ("Bearer TOKEN", BUSY, 503, "full"),
+        ("Bearer TOKEN", "{}", 400, "session_id"),
+        ("Bearer TOKEN", r#"{"session_id": "s-1", "label": "odd"}"#, 400, "label"),
+        ("Bearer TOKEN", r#"{"session_id": "", "label": "clear"}"#, 400, "session_id"),
     ] {
-        let mut headers = vec![("host", "localhost")];
-        headers.extend(authorization.map(|value| ("authorization", value)));
-        let answer = ask_with(example(), token.clone(), "POST", "/api/v1/labels", &headers, body).await;
-        assert_eq!(answer.status, expect, "{authorization:?} {body}: {}", answer.body);
+        let headers = [("host", "localhost"), ("authorization", authorization)];
+        let answer = ask_with(example(), "POST", "/api/v1/labels", &headers, body).await;
+        assert_eq!(answer.status, expect, "{authorization} {body}: {}", answer.body);
         assert!(answer.body.contains(says), "{}", answer.body);
     }
-    let foreign = [("host", "evil.example"), ("authorization", bearer.as_str())];
-    let answer = ask_with(example(), token.clone(), "POST", "/api/v1/labels", &foreign, BAD).await;
+    let foreign = [("host", "evil.example"), ("authorization", "Bearer TOKEN")];
+    let answer = ask_with(example(), "POST", "/api/v1/labels", &foreign, BAD).await;
     assert_eq!(answer.status, 403, "rebinding a name gets nothing, token or not");
-    let get = ask(example(), "GET", "/api/v1/labels", &[("host", "localhost")]).await;
-    assert_eq!(get.status, 405);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_person_is_shown_to_who_has_the_token() {
+    let path = "/api/v1/holds";
+    for wrong in ["", "Bearer ", "Bearer 00", "TOKEN", "Basic TOKEN"] {
+        let answer = ask(example(), "GET", path, &[("host", "localhost"), ("authorization", wrong)]).await;
+        assert_eq!((answer.status, answer.body.contains("admin.token")), (401, true), "{wrong}");
+    }
+    let answer = ask(example(), "GET", path, &[("host", "localhost"), ("authorization", "Bearer TOKEN")]).await;
+    insta::assert_snapshot!(answer.body);
+    // The check of `Host` comes first, token or not.
+    let foreign = ask(example(), "GET", path, &[("host", "evil.example"), ("authorization", "Bearer TOKEN")]).await;
+    assert_eq!(foreign.status, 403);
 }

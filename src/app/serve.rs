@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::holds::EdgeTickets;
 use super::node::{Node, Parts};
+use super::reload::Reloader;
 use super::sayings::Sayings;
 use super::settings;
 use super::status::AppStatus;
 use super::{screen, signals};
 use crate::admin::{self, AdminState, UpstreamStatus};
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, Upstream, UpstreamName};
 use crate::data_dir::DataDir;
 use crate::edge::Recorder;
 use crate::gateway::{self, Gateway, GatewayMetrics};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, ReloadMetrics};
 
 /// Runs until it is told to stop.
 pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -52,25 +55,33 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let gateway_config = settings::gateway(&config)?;
     let gateway = Gateway::new(gateway_config, node.edge.clone(), GatewayMetrics::register(&registry)?)?;
 
-    let upstreams = config.upstreams.iter().map(|(name, upstream)| UpstreamStatus {
-        name: name.to_string(),
-        endpoint: format!("http://{mcp_at}/mcp/{name}"),
-        target: upstream.summary(),
-    });
     let status = Arc::new(AppStatus {
         started: Instant::now(),
         data: Arc::clone(&parts.data),
-        upstreams: upstreams.collect(),
+        upstreams: ArcSwap::default(),
+        mcp_at,
         role: Arc::clone(&node.role),
         metrics: parts.metrics.clone(),
     });
-    screen::welcome(&status.upstreams, admin_at, &parts.data);
+    status.set_upstreams(upstream_statuses(&config, &status));
+    screen::welcome(&status.upstreams.load(), admin_at, &parts.data);
     let sampler = tokio::spawn(Arc::clone(&status).sample());
+    let reloader = Reloader {
+        args: args.clone(),
+        running: Arc::clone(&config),
+        gateway: gateway.clone(),
+        edge: node.edge.clone(),
+        status: Arc::clone(&status),
+        metrics: ReloadMetrics::register(&registry)?,
+    };
+    let reloader = tokio::spawn(reloader.run());
+    let tickets = Arc::new(EdgeTickets(node.edge.holds().clone()));
     let labeller = Arc::new(Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) });
     let state = AdminState {
         source: status,
         registry,
         hosts: Arc::new(config.gateway.hosts.clone()),
+        tickets,
         labeller,
         token: parts.data.admin_token().clone(),
     };
@@ -87,8 +98,20 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // The admin listener answers until the clients are gone.
     stop.send_replace(());
     clients.await?;
+    reloader.abort();
     sampler.abort();
     node.leave().await?;
     operators.await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What operators are told of the upstreams.
+pub(super) fn upstream_statuses(config: &Config, status: &AppStatus) -> Vec<UpstreamStatus> {
+    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+    let of = |(name, upstream): (&UpstreamName, &Upstream)| UpstreamStatus {
+        name: name.to_string(),
+        endpoint: format!("{scheme}://{}/mcp/{name}", status.mcp_at),
+        target: upstream.summary(),
+    };
+    config.upstreams.iter().map(of).collect()
 }

@@ -94,7 +94,12 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     to.limits.capture_bytes_max = from.response_capture_bytes_max;
     to.timeouts.connect = from.upstream_connect_timeout;
     to.timeouts.response = from.upstream_idle_timeout;
+    to.timeouts.call = from.upstream_call_timeout;
+    to.timeouts.shutdown = from.shutdown_timeout;
     to.trusted_proxies.clone_from(&from.trusted_proxies);
+    to.auth = config.auth.clone();
+    to.rate = config.rate;
+    to.tls.clone_from(&config.listen.tls);
     for (name, upstream) in &config.upstreams {
         let target = match upstream {
             Upstream::Http { url } => Target::Http(url.as_str().parse()?),
@@ -105,7 +110,8 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
                 directory: None,
             }),
         };
-        to.upstreams.push(UpstreamConfig { name: name.to_string(), target });
+        let terms = config.terms.get(name).cloned().unwrap_or_default();
+        to.upstreams.push(UpstreamConfig { name: name.to_string(), target, terms });
     }
     Ok(to)
 }

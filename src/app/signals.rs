@@ -1,4 +1,4 @@
-//! When a process is asked to stop.
+//! When a process is asked to stop, or to read its settings again.
 
 use std::io;
 
@@ -18,4 +18,34 @@ pub(super) async fn asked_to_stop() -> io::Result<()> {
 #[cfg(not(unix))]
 pub(super) async fn asked_to_stop() -> io::Result<()> {
     tokio::signal::ctrl_c().await
+}
+
+/// Each SIGHUP, as far as there are any.
+pub(super) struct Hangups {
+    #[cfg(unix)]
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+/// Without such a signal, here or on this system, nobody ever asks.
+pub(super) fn hangups() -> Hangups {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signals = signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "listen for SIGHUP"));
+        Hangups { signals: signals.ok() }
+    }
+    #[cfg(not(unix))]
+    Hangups {}
+}
+
+impl Hangups {
+    pub(super) async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signals) = &mut self.signals
+            && signals.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }

@@ -1,12 +1,14 @@
 //! What `/status` is told, and what the gauges show between two of an operator's looks.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::node::{Role, lock};
-use super::owner::Owner;
+use arc_swap::ArcSwap;
 use undercurrent_schemas::rows::EntityKind;
 
+use super::node::{Role, lock};
+use super::owner::Owner;
 use crate::admin::{
     BusyTool, Check, HistoryStatus, ModelStatus, PartitionStatus, Status, StatusSource, UpstreamStatus,
 };
@@ -25,7 +27,9 @@ const BUSIEST: usize = 10;
 pub(super) struct AppStatus {
     pub(super) started: Instant,
     pub(super) data: Arc<DataDir>,
-    pub(super) upstreams: Vec<UpstreamStatus>,
+    /// As the settings are now.
+    pub(super) upstreams: ArcSwap<Vec<UpstreamStatus>>,
+    pub(super) mcp_at: SocketAddr,
     pub(super) role: Arc<Mutex<Role>>,
     pub(super) metrics: Metrics,
 }
@@ -36,7 +40,7 @@ impl StatusSource for AppStatus {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             data_dir: self.data.root().display().to_string(),
-            upstreams: self.upstreams.clone(),
+            upstreams: self.upstreams.load().to_vec(),
             history: HistoryStatus { dir: self.data.history_dir().display().to_string(), covered_tick: None },
             ..Status::default()
         };
@@ -51,6 +55,10 @@ impl StatusSource for AppStatus {
 }
 
 impl AppStatus {
+    pub(super) fn set_upstreams(&self, upstreams: Vec<UpstreamStatus>) {
+        self.upstreams.store(Arc::new(upstreams));
+    }
+
     fn of_owner(&self, owner: &Owner, status: &mut Status) {
         let log = owner.log.status();
         let failing = log.error.clone().or_else(|| owner.failure());

@@ -8,7 +8,9 @@ use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 
 const UPSTREAMS: &str = "upstreams";
-pub(super) const UPSTREAM_KEYS: [&str; 4] = ["url", "command", "args", "env"];
+pub(super) const UPSTREAM_KEYS: [&str; 7] = ["url", "command", "args", "env", "auth", "headers", "requests_max"];
+/// Those of them that hold texts under names; the texts are often secrets.
+pub(super) const UPSTREAM_TABLES: [&str; 2] = ["env", "headers"];
 
 /// Every key of every fixed section with its default.
 pub(super) fn defaults() -> Table {
@@ -18,7 +20,7 @@ pub(super) fn defaults() -> Table {
 /// Whether a value at this path is one setting, even if it is written as a table.
 pub(super) fn is_leaf(path: &[String]) -> bool {
     let depth = match path {
-        [section, _, key, ..] if section == UPSTREAMS && key == "env" => 4,
+        [section, _, key, ..] if section == UPSTREAMS && UPSTREAM_TABLES.contains(&key.as_str()) => 4,
         [section, ..] if section == UPSTREAMS => 3,
         _ => 2,
     };
@@ -63,9 +65,10 @@ pub(super) fn remedy(path: &[String]) -> String {
         (Some(Value::String(s)), _) => format!("give a text in quotes, such as {s:?} (the default)"),
         (Some(Value::Array(_)), _) => "give a list of texts, such as [\"one\", \"two\"]".into(),
         (_, [_, _, key, ..]) if key == "args" => "give a list of texts, such as [\"-y\", \"server-name\"]".into(),
-        (_, [_, _, key, ..]) if key != "env" => "give a text in quotes".into(),
         (_, [_, _, key]) if key == "env" => "give a table of texts, such as { HOME = \"/srv\" }".into(),
-        (_, [_, _, key, _]) if key == "env" => "give a text in quotes".into(),
+        (_, [_, _, key]) if key == "headers" => "give a table of texts, such as { X-Api-Key = \"${KEY}\" }".into(),
+        (_, [_, _, key]) if key == "requests_max" => "give a whole number, such as 100".into(),
+        (_, [_, _, _, ..]) => "give a text in quotes".into(),
         (_, [section]) => format!("write [{section}] and the keys below it"),
         _ => "write it as in config/undercurrent.toml".into(),
     }
@@ -89,6 +92,9 @@ pub(super) fn from_env(name: &str, text: &str, upstreams: &BTreeMap<String, Stri
         (Some(Value::String(_)), _) => Value::String(text.to_owned()),
         (Some(Value::Array(_)), _) => list(text, |text| text.split(',').map(|s| s.trim().to_owned()).collect()),
         (Some(_), _) => text.trim().parse().unwrap_or_else(|_| Value::String(text.to_owned())),
+        (None, [_, _, key]) if key == "requests_max" => {
+            text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
+        }
         (None, [_, _, key]) if key == "args" => list(text, |text| super::upstream::words(text).unwrap_or_default()),
         (None, _) => Value::String(text.to_owned()),
     };

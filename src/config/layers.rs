@@ -106,7 +106,9 @@ impl Layers {
 fn problem(path: &[String], message: &str) -> String {
     match path {
         [_] => "not a table".into(),
-        [section, _, key, ..] if section == "upstreams" && key == "env" => "not a text".into(),
+        [section, _, key, ..] if section == "upstreams" && keys::UPSTREAM_TABLES.contains(&key.as_str()) => {
+            "not a text".into()
+        }
         _ => message.lines().next().unwrap_or_default().to_owned(),
     }
 }
@@ -114,7 +116,9 @@ fn problem(path: &[String], message: &str) -> String {
 /// A value as it may be shown: what is set in an upstream's environment is often a secret.
 fn shown(path: &[String], value: &Value) -> String {
     match path {
-        [section, _, key, ..] if section == "upstreams" && key == "env" => "(not shown)".into(),
+        [section, _, key, ..] if section == "upstreams" && keys::UPSTREAM_TABLES.contains(&key.as_str()) => {
+            "(not shown)".into()
+        }
         [section, _] if section == "upstreams" => "(a table)".into(),
         _ => value.to_string(),
     }

@@ -31,8 +31,6 @@ struct File {
 /// Clients add keys of their own: unknown ones are not ours to refuse.
 #[derive(Deserialize)]
 struct Entry {
-    #[serde(rename = "type")]
-    kind: Option<String>,
     url: Option<String>,
     command: Option<String>,
     #[serde(default)]
@@ -40,7 +38,7 @@ struct Entry {
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default)]
-    headers: BTreeMap<String, serde_json::Value>,
+    headers: BTreeMap<String, String>,
     cwd: Option<String>,
     #[serde(default)]
     disabled: bool,
@@ -67,16 +65,6 @@ fn parse(path: &Path, text: &str, env: &BTreeMap<String, String>) -> Result<McpJ
         if entry.disabled {
             found.notes.push(format!("server `{client_name}` is disabled there and left out"));
             continue;
-        }
-        if entry.kind.as_deref() == Some("sse") {
-            found.notes.push(format!("server `{client_name}` uses the HTTP+SSE transport of 2024 and is left out"));
-            continue;
-        }
-        if !entry.headers.is_empty() {
-            let headers = entry.headers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            found.notes.push(format!(
-                "server `{client_name}` sets headers ({headers}): keep them in the client, they are passed on"
-            ));
         }
         if entry.cwd.is_some() {
             found
@@ -125,6 +113,10 @@ impl Entry {
             let filled = self.env.iter().map(|(name, value)| Ok((name.clone(), fill(value)?)));
             table.insert("env".into(), Value::Table(filled.collect::<Result<_, String>>()?));
         }
+        if !self.headers.is_empty() {
+            let filled = self.headers.iter().map(|(name, value)| Ok((name.clone(), fill(value)?)));
+            table.insert("headers".into(), Value::Table(filled.collect::<Result<_, String>>()?));
+        }
         Ok(table)
     }
 }
@@ -138,7 +130,7 @@ fn upstream_name(text: &str) -> Option<String> {
 }
 
 /// Fills in `${NAME}`, `${env:NAME}` and `${NAME:-default}`; the error is what could not be filled in.
-fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+pub(super) fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -208,14 +200,17 @@ mod tests {
         check(desktop, &[("files", r#"{ args = ["-y", "fs", "/home/me"], command = "npx", env = { A = "b" } }"#)]);
         let cursor =
             r#"{"mcpServers":{"web":{"url":"https://x.example/mcp","headers":{"Authorization":"Bearer s3cret"}}}}"#;
-        let notes = check(cursor, &[("web", r#"{ url = "https://x.example/mcp" }"#)]);
-        assert_eq!(notes, ["server `web` sets headers (Authorization): keep them in the client, they are passed on"]);
+        let notes = check(
+            cursor,
+            &[("web", r#"{ headers = { Authorization = "Bearer s3cret" }, url = "https://x.example/mcp" }"#)],
+        );
+        assert!(notes.is_empty(), "{notes:?}");
         let vs_code = "{ // ours\n \"servers\": {\"My Srv\": {\"type\":\"http\", /* a */ \"url\":\"http://a//b\"}}}";
         let notes = check(vs_code, &[("my-srv", r#"{ url = "http://a//b" }"#)]);
         assert_eq!(notes, ["server `My Srv` is named `my-srv` here"]);
         let left_out =
             r#"{"mcpServers":{"a":{"url":"http://a/sse","type":"sse"},"b":{"command":"b","disabled":true}}}"#;
-        assert_eq!(check(left_out, &[]).len(), 2);
+        assert_eq!(check(left_out, &[("a", r#"{ url = "http://a/sse" }"#)]).len(), 1);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct RawConfig {
     pub listen: RawListen,
     pub data: RawData,
     pub gateway: RawGateway,
+    pub auth: RawAuth,
+    pub limits: RawLimits,
     pub facts: RawFacts,
     pub log: RawLog,
     pub engine: RawEngine,
@@ -27,11 +29,19 @@ pub(super) struct RawConfig {
 pub(super) struct RawListen {
     pub mcp: String,
     pub admin: String,
+    /// Both empty: plain HTTP.
+    pub tls_certificate: String,
+    pub tls_key: String,
 }
 
 impl Default for RawListen {
     fn default() -> Self {
-        Self { mcp: "127.0.0.1:8808".into(), admin: "127.0.0.1:8809".into() }
+        Self {
+            mcp: "127.0.0.1:8808".into(),
+            admin: "127.0.0.1:8809".into(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+        }
     }
 }
 
@@ -54,6 +64,8 @@ pub(super) struct RawGateway {
     pub trusted_proxies: Vec<String>,
     pub upstream_connect_timeout_ms: u64,
     pub upstream_idle_timeout_ms: u64,
+    pub upstream_call_timeout_ms: u64,
+    pub shutdown_timeout_ms: u64,
 }
 
 impl Default for RawGateway {
@@ -68,6 +80,59 @@ impl Default for RawGateway {
             trusted_proxies: Vec::new(),
             upstream_connect_timeout_ms: 10_000,
             upstream_idle_timeout_ms: 600_000,
+            upstream_call_timeout_ms: 86_400_000,
+            shutdown_timeout_ms: 5000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAuth {
+    /// Subject = hash of its key.
+    pub keys: BTreeMap<String, String>,
+    /// Empty: no tokens.
+    pub issuer: String,
+    pub audiences: Vec<String>,
+    /// Empty: where the issuer's metadata says.
+    pub jwks_url: String,
+    pub algorithms: Vec<String>,
+    pub scopes: Vec<String>,
+}
+
+impl Default for RawAuth {
+    fn default() -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            issuer: String::new(),
+            audiences: Vec::new(),
+            jwks_url: String::new(),
+            algorithms: ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec(),
+            scopes: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLimits {
+    /// 0: no limit.
+    pub requests_per_minute: u64,
+    pub requests_burst: u64,
+    /// 0: never.
+    pub breaker_failures: u64,
+    pub breaker_pause_ms: u64,
+    pub breaker_pause_max_ms: u64,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 0,
+            requests_burst: 100,
+            breaker_failures: 5,
+            breaker_pause_ms: 500,
+            breaker_pause_max_ms: 30_000,
         }
     }
 }
@@ -191,4 +256,9 @@ pub(super) struct RawUpstream {
     pub command: Option<String>,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// `gateway` or `pass_through`.
+    pub auth: Option<String>,
+    pub headers: BTreeMap<String, String>,
+    /// 0: no limit.
+    pub requests_max: Option<u64>,
 }

@@ -14,7 +14,8 @@ use url::Url;
 use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
-use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload};
+use super::{Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload, Terms, Tls};
+use super::{auth, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -33,6 +34,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) data_flag: Option<PathBuf>,
     /// Where DATA is if nobody says.
     pub(super) data_default: Option<PathBuf>,
+    /// Variables that values may name.
+    pub(super) env: &'a BTreeMap<String, String>,
 }
 
 pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config, ConfigError> {
@@ -40,25 +43,34 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
     let check = Check { places };
     let hosts = check.hosts(&raw)?;
     Ok(Config {
-        listen: check.listen(&raw, &hosts)?,
+        listen: check.listen(&raw, &hosts, around.file)?,
         data_dir: check.data_dir(around.data_flag, &raw.data.dir, around.data_default)?,
         upstreams: check.upstreams(&raw)?,
+        terms: check.terms(&raw, around.env)?,
+        auth: auth::resolve(&check, &raw.auth)?,
+        rate: terms::rate(&check, &raw)?,
         gateway: check.gateway(&raw, hosts)?,
         facts: check.facts(&raw)?,
         log: check.log(&raw)?,
         engine: check.engine(&raw)?,
         history: check.history(&raw)?,
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
-        policy_file: policy_file(&raw.policy.file, &places.of("policy.file"), around.file),
+        policy_file: beside(&raw.policy.file, &places.of("policy.file"), around.file),
     })
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     places: &'a Places,
 }
 
 impl Check<'_> {
-    fn wrong(&self, key: &str, value: impl Into<String>, problem: &str, remedy: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(
+        &self,
+        key: &str,
+        value: impl Into<String>,
+        problem: &str,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::from(Problem::Value {
             place: self.places.of(key),
             key: key.to_owned(),
@@ -68,7 +80,7 @@ impl Check<'_> {
         })
     }
 
-    fn number(&self, key: &str, value: u64, range: RangeInclusive<u64>) -> Result<usize, ConfigError> {
+    pub(super) fn number(&self, key: &str, value: u64, range: RangeInclusive<u64>) -> Result<usize, ConfigError> {
         if !range.contains(&value) {
             let remedy = format!("give a number from {} to {}", range.start(), range.end());
             return Err(self.wrong(key, value.to_string(), "out of range", remedy));
@@ -97,6 +109,8 @@ impl Check<'_> {
             trusted_proxies: raw.gateway.trusted_proxies.iter().map(proxy).collect::<Result<_, _>>()?,
             upstream_connect_timeout: millis(number!(self, raw.gateway.upstream_connect_timeout_ms, 1..=600_000)),
             upstream_idle_timeout: millis(number!(self, raw.gateway.upstream_idle_timeout_ms, 1..=86_400_000)),
+            upstream_call_timeout: millis(number!(self, raw.gateway.upstream_call_timeout_ms, 1..=604_800_000)),
+            shutdown_timeout: millis(number!(self, raw.gateway.shutdown_timeout_ms, 1..=3_600_000)),
         })
     }
 
@@ -188,7 +202,7 @@ impl Check<'_> {
         Ok(rules)
     }
 
-    fn listen(&self, raw: &RawConfig, hosts: &HostRules) -> Result<Listen, ConfigError> {
+    fn listen(&self, raw: &RawConfig, hosts: &HostRules, file: Option<&Path>) -> Result<Listen, ConfigError> {
         let mcp = self.address("listen.mcp", &raw.listen.mcp, hosts)?;
         let admin = self.address("listen.admin", &raw.listen.admin, hosts)?;
         if mcp == admin && mcp.port() != 0 {
@@ -200,7 +214,23 @@ impl Check<'_> {
             let problem = "listen.mcp and listen.admin are the same address";
             return Err(self.wrong(key, quoted(text), problem, "give it a port of its own"));
         }
-        Ok(Listen { mcp, admin })
+        Ok(Listen { mcp, admin, tls: self.tls(raw, file)? })
+    }
+
+    fn tls(&self, raw: &RawConfig, file: Option<&Path>) -> Result<Option<Tls>, ConfigError> {
+        let path = |key: &str, text: &str| beside(text, &self.places.of(key), file);
+        let certificate = path("listen.tls_certificate", &raw.listen.tls_certificate);
+        let key = path("listen.tls_key", &raw.listen.tls_key);
+        match (certificate, key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(Tls { certificate, key })),
+            (Some(_), None) => {
+                Err(self.wrong("listen.tls_key", "\"\"", "a certificate without its key", "name both files"))
+            }
+            (None, Some(_)) => {
+                Err(self.wrong("listen.tls_certificate", "\"\"", "a key without its certificate", "name both files"))
+            }
+        }
     }
 
     fn address(&self, key: &str, text: &str, hosts: &HostRules) -> Result<SocketAddr, ConfigError> {
@@ -257,7 +287,7 @@ impl Check<'_> {
             (Some(_), None) if !raw.args.is_empty() || !raw.env.is_empty() => {
                 Err(unclear("a URL takes no `args` and no `env`"))
             }
-            (Some(url), None) => Ok(Upstream::Http { url: self.url(&format!("{key}.url"), url)? }),
+            (Some(url), None) => Ok(Upstream::Http { url: self.endpoint(&format!("{key}.url"), url)? }),
             (None, Some(program)) if program.trim().is_empty() => Err(unclear("the command is empty")),
             (None, Some(program)) => Ok(Upstream::Command {
                 program: program.clone(),
@@ -267,25 +297,42 @@ impl Check<'_> {
         }
     }
 
-    fn url(&self, key: &str, text: &str) -> Result<Url, ConfigError> {
-        let remedy = "give the MCP endpoint, such as \"https://mcp.example.com/mcp\"";
+    fn terms(
+        &self,
+        raw: &RawConfig,
+        env: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<UpstreamName, Terms>, ConfigError> {
+        let breaker = terms::breaker(self, raw)?;
+        let one = |(name, upstream): (&String, &RawUpstream)| {
+            let terms = terms::terms(self, name, upstream, breaker, env)?;
+            Ok(name.parse::<UpstreamName>().ok().map(|name| (name, terms)))
+        };
+        raw.upstreams.iter().filter_map(|upstream| one(upstream).transpose()).collect()
+    }
+
+    fn endpoint(&self, key: &str, text: &str) -> Result<Url, ConfigError> {
+        let url = self.url(key, text, "give the MCP endpoint, such as \"https://mcp.example.com/mcp\"")?;
+        if url.fragment().is_some() {
+            return Err(self.wrong(key, quoted(text), "a fragment is never sent to a server", "leave out `#…`"));
+        }
+        Ok(url)
+    }
+
+    pub(super) fn url(&self, key: &str, text: &str, remedy: &str) -> Result<Url, ConfigError> {
         let url = Url::parse(text).map_err(|error| self.wrong(key, quoted(text), &error.to_string(), remedy))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(self.wrong(key, quoted(text), "neither http nor https", remedy));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            let remedy = "let the client send its Authorization header: it is passed on as it is";
+            let remedy = "set the upstream's `headers`, or let the client send its own: it is passed on as it is";
             return Err(self.wrong(key, "(not shown)", "holds credentials", remedy));
-        }
-        if url.fragment().is_some() {
-            return Err(self.wrong(key, quoted(text), "a fragment is never sent to a server", "leave out `#…`"));
         }
         Ok(url)
     }
 }
 
 /// A relative file is meant from where it is named: the config file's directory.
-fn policy_file(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
+fn beside(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
     let beside = match place {
         Place::File { .. } => file.and_then(Path::parent),
         _ => None,
@@ -297,11 +344,11 @@ fn policy_file(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
-fn millis(value: usize) -> Duration {
+pub(super) fn millis(value: usize) -> Duration {
     Duration::from_millis(value as u64)
 }
 

@@ -45,14 +45,16 @@ fn the_upstream_in_the_shipped_file_is_right() {
         .skip_while(|line| !line.starts_with("# [upstreams"))
         .map(|l| l.trim_start_matches("# ").to_owned() + "\n")
         .collect();
-    let config = load(&example, &[]).unwrap();
+    let config = load(&example, &[("GITHUB_TOKEN", "t")]).unwrap();
     assert_eq!(config.upstreams.len(), 2);
+    assert_eq!(config.terms[&"github".parse().unwrap()].headers["authorization"], "Bearer t");
 }
 
 #[test]
 fn an_upstream_has_the_keys_that_are_listed() {
     let text = || Some(String::new());
-    let full = raw::RawUpstream { url: text(), command: text(), ..Default::default() };
+    let full =
+        raw::RawUpstream { url: text(), command: text(), auth: text(), requests_max: Some(1), ..Default::default() };
     let table = toml::Table::try_from(full).unwrap();
     let listed: std::collections::BTreeSet<_> = keys::UPSTREAM_KEYS.into();
     assert_eq!(table.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(), listed);

@@ -22,6 +22,14 @@ impl AdminToken {
     }
 }
 
+impl AdminToken {
+    /// As it is presented.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdminToken(..)")

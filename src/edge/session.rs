@@ -13,9 +13,11 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{self, Direction};
 
-use super::{Outcome, Permit, Seen, SessionKey, SessionRef, Shared};
+use super::ambiguity::is_ambiguous;
+use super::shown::Audience;
+use super::{HeldCall, Hold, Outcome, Permit, Seen, SessionKey, SessionRef, Shared};
 use crate::config::Payload;
-use crate::policy::{self, Decision};
+use crate::policy::{self, Asked, BlockReason, Decision, Policy, Ruling};
 
 /// One session; dropping it says nothing, `end` does.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl EdgeSession {
         })
     }
 
+    /// Whose session it is.
+    pub fn principal(&self) -> &Arc<str> {
+        &self.session.principal
+    }
+
     /// Call with the whole body (one message or a batch) before it is forwarded. Microseconds; never waits.
     pub fn client_message(&self, body: &[u8]) -> Outcome {
         self.client_message_read(body, |_| {})
@@ -64,7 +71,7 @@ impl EdgeSession {
     pub fn client_message_read(&self, body: &[u8], read: impl FnMut(&v1::Message)) -> Outcome {
         match self.shared.upgrade() {
             Some(shared) => self.decide_about(&shared, body, shared.clock.now(), read),
-            None => Outcome::Forward(Permit { _seen: None }),
+            None => Outcome::Forward(Permit { _seen: None, holds_answer: false }),
         }
     }
 
@@ -83,7 +90,9 @@ impl EdgeSession {
 
     /// As [`Self::client_message`], at a time that a recording gives.
     pub fn client_message_at(&self, body: &[u8], ts: Micros) -> Outcome {
-        let Some(shared) = self.shared.upgrade() else { return Outcome::Forward(Permit { _seen: None }) };
+        let Some(shared) = self.shared.upgrade() else {
+            return Outcome::Forward(Permit { _seen: None, holds_answer: false });
+        };
         self.decide_about(&shared, body, ts, |_| {})
     }
 
@@ -96,25 +105,39 @@ impl EdgeSession {
     ) -> Outcome {
         // Of a batch: the strictest.
         let mut strictest = Decision::Allow;
+        let mut held = None;
+        let policy = shared.policy.load();
+        let mut holds_answer = false;
+        let refuses = policy.refuses();
         let events = self.observe(shared, Direction::ClientToServer, body, ts, |message| {
             read(message);
+            if refuses && message.kind() == v1::Kind::Malformed {
+                strictest = Decision::Block(unreadable());
+            }
+            holds_answer |= policy.holds_answer(&self.session.principal, &self.session.server, &message.method);
             if message.call.is_some() {
-                let decision = self.decide(shared, message, ts);
-                let stricter = match (&decision, &strictest) {
-                    (Decision::Block(_), _) => true,
-                    (Decision::Delay(_), before) => !matches!(before, Decision::Block(_) | Decision::Delay(_)),
-                    _ => false,
-                };
-                if stricter {
+                let decision = self.decide(shared, &policy, message, ts);
+                if strictness(&decision) > strictness(&strictest) {
+                    if let Decision::Hold(_) = &decision {
+                        held = Some(self.held(message, body));
+                    }
                     strictest = decision;
                 }
             }
         });
         let seen = Seen { shared: Arc::clone(shared), events };
-        match strictest {
-            Decision::Block(reason) => Outcome::Block(reason),
-            Decision::Delay(pause) => Outcome::Delay(pause, Permit { _seen: Some(seen) }),
-            _ => Outcome::Forward(Permit { _seen: Some(seen) }),
+        if refuses && is_ambiguous(body) {
+            strictest = Decision::Block(unreadable());
+        }
+        let permit = Permit { _seen: Some(seen), holds_answer };
+        match (strictest, held) {
+            (Decision::Block(reason), _) => Outcome::Block(reason),
+            (Decision::Hold(ticket), Some(call)) => {
+                let (holds, patience) = (shared.holds.clone(), policy.hold());
+                Outcome::Hold(Box::new(Hold { holds, ticket, call, patience }), permit)
+            }
+            (Decision::Delay(pause), _) => Outcome::Delay(pause, permit),
+            (Decision::Allow | Decision::Flag | Decision::Hold(_), _) => Outcome::Forward(permit),
         }
     }
 
@@ -208,19 +231,65 @@ impl EdgeSession {
     }
 
     /// Assesses a call by the live model and decides what to do with it; both go into the message.
-    fn decide(&self, shared: &Shared, message: &mut v1::Message, ts: Micros) -> Decision {
+    fn decide(&self, shared: &Shared, policy: &Policy, message: &mut v1::Message, ts: Micros) -> Decision {
         let started = Instant::now();
         let guard = shared.models.load();
         let left_out = shared.settings.left_out;
         let assessment = assess_message(left_out, guard.as_deref(), self.scope, message, ts);
-        let decision = policy::decide(assessment.p_value(), &message.target, &shared.policy);
-        message.verdict = Some(v1::Verdict {
-            decision: decision.to_wire().into(),
-            enforced: shared.policy.mode().enforces(),
-            assessment: assessment.into_wire(),
-        });
+        let asked = Asked {
+            principal: &self.session.principal,
+            server: &self.session.server,
+            tool: &message.target,
+            fingerprint: message.call.as_ref().map_or(0, |call| call.fingerprint),
+            p_value: assessment.p_value(),
+        };
+        let Ruling { decision, enforced } = policy::decide(&asked, policy);
+        let assessment = assessment.into_wire();
+        message.verdict = Some(v1::Verdict { decision: decision.to_wire().into(), enforced, assessment });
         shared.metrics.decided(decision.to_wire(), started.elapsed());
-        if shared.policy.mode().enforces() { decision } else { Decision::Allow }
+        if enforced { decision } else { Decision::Allow }
+    }
+
+    /// A call as the person who has to answer sees it.
+    fn held(&self, message: &v1::Message, body: &[u8]) -> HeldCall {
+        let assessment = message.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref());
+        HeldCall {
+            principal: self.session.principal.to_string(),
+            server: self.session.server.to_string(),
+            tool: message.target.clone(),
+            p_value: assessment.map(|assessment| assessment.p_value),
+            reasons: assessment.into_iter().flat_map(|a| &a.reasons).map(|reason| reason.text.clone()).collect(),
+            message: String::from_utf8_lossy(body).into_owned(),
+        }
+    }
+
+    /// What the client is to get in place of a message from the server; `None`: the message as it is. To be asked where
+    /// a [`Permit`] says so, and before the message goes out.
+    #[must_use]
+    pub fn shown(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let shared = self.shared.upgrade()?;
+        let policy = shared.policy.load();
+        if !self.is_shown_less_by(&policy) {
+            return None;
+        }
+        Audience { policy: &policy, principal: &self.session.principal, server: &self.session.server }.shown(message)
+    }
+
+    /// Whether the policy may say no to anything: then nothing may pass that it cannot read.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.shared.upgrade().is_some_and(|shared| shared.policy.load().refuses())
+    }
+
+    /// Whether [`Self::shown`] could change anything, for streams whose messages no permit announces.
+    #[must_use]
+    pub fn is_shown_less(&self) -> bool {
+        self.shared.upgrade().is_some_and(|shared| self.is_shown_less_by(&shared.policy.load()))
+    }
+
+    fn is_shown_less_by(&self, policy: &Policy) -> bool {
+        let (principal, server) = (&self.session.principal, &self.session.server);
+        ["tools/list", "tools/call"].iter().any(|method| policy.holds_answer(principal, server, method))
     }
 
     fn event(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) -> v1::Event {
@@ -252,6 +321,22 @@ impl EdgeSession {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where rules decide, what cannot be read in one way alone does not pass.
+fn unreadable() -> BlockReason {
+    let text = "the message cannot be read, or can be read in two ways (a key twice, or in another case)".to_owned();
+    BlockReason { code: "message_unreadable", text }
+}
+
+/// Of a batch, the strictest decision holds for all.
+const fn strictness(decision: &Decision) -> u8 {
+    match decision {
+        Decision::Allow | Decision::Flag => 0,
+        Decision::Delay(_) => 1,
+        Decision::Hold(_) => 2,
+        Decision::Block(_) => 3,
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Edge, EdgeSettings};
 use crate::clock::EventClock;
 use crate::config::Payload;
 use crate::log::{EventLog, LogFull};
-use crate::policy::Policy;
+pub(crate) use crate::policy::{Access, AccessRule, Policy};
 use crate::telemetry::EdgeMetrics;
 
 /// Keeps every event, in order.

@@ -7,23 +7,43 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
 use super::after_write::AfterWrite;
+use super::auth::Identity;
 use super::envelope::{Envelope, Meta, RequestIds};
-use crate::edge::{SessionKey, SessionRef, Transport};
+use crate::edge::{EdgeSession, SessionKey, SessionRef, Transport};
 
 /// The body of every response.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why a body ends before its end.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who a connection belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) peer: IpAddr,
     pub(crate) principal: Arc<str>,
+    /// The principal was verified, rather than guessed from an address.
+    pub(crate) authenticated: bool,
+    /// The connection is encrypted.
+    pub(crate) tls: bool,
     pub(crate) after_write: AfterWrite,
+}
+
+impl Client {
+    /// Nobody knows more than the address yet.
+    pub(crate) fn new(peer: IpAddr, after_write: AfterWrite) -> Self {
+        Self { peer, principal: peer.to_string().into(), authenticated: false, tls: false, after_write }
+    }
+
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.principal = identity.subject;
+        self.authenticated = true;
+    }
 }
 
 /// The two ways in which MCP uses HTTP.
@@ -47,6 +67,8 @@ pub(crate) struct Call {
     /// It is an `initialize` request that opens a session.
     pub(crate) opens: bool,
     pub(crate) malformed: bool,
+    /// It was posted to the place that a stream of 2024-11-05 named.
+    pub(crate) by_first_sse: bool,
     meta: Meta,
     session_id: Option<Box<str>>,
 }
@@ -60,6 +82,11 @@ impl Call {
         let session_id = session_id(&head.headers).map(Box::from);
         let version = protocol_version(&head.headers).map(str::to_owned);
         Self::new(head, session_id, version.as_deref(), body, client)
+    }
+
+    /// A message that was posted to the place of a stream of 2024-11-05, which is its session.
+    pub(crate) fn read_of_first_sse(head: Parts, body: Bytes, client: Client, token: &str) -> Self {
+        Self { by_first_sse: true, ..Self::new(head, Some(token.into()), None, body, client) }
     }
 
     /// As [`Self::read`], for headers that were read already and need not be in `head`.
@@ -82,6 +109,7 @@ impl Call {
             method_label: envelope.as_ref().map(Envelope::method_label),
             opens: opens && !modern,
             malformed: matches!(envelope, Some(Envelope::Unreadable)),
+            by_first_sse: false,
             meta,
             session_id,
             body,
@@ -110,9 +138,30 @@ impl Call {
         SessionRef { server, key, principal, transport: Transport::Tcp }
     }
 
+    /// A session belongs to the principal that opened it, where principals are verified.
+    pub(crate) fn may_use(&self, session: &EdgeSession) -> bool {
+        !self.client.authenticated || **session.principal() == *self.client.principal
+    }
+
     /// The `protocolVersion` of `_meta`, where that was looked at.
     pub(crate) fn meta_version(&self) -> Option<&str> {
         Some(&*self.meta.protocol_version).filter(|version| !version.is_empty())
+    }
+
+    /// Whether it opens a stream to listen to, for as long as somebody likes.
+    pub(crate) fn listens(&self) -> bool {
+        self.head.method == Method::GET || self.method_label == Some("subscriptions/listen")
+    }
+
+    /// Whether an answer is owed, and will come some time: neither notifications and answers, nor streams that are
+    /// listened to.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        !self.listens()
+            && match self.ids() {
+                RequestIds::None => false,
+                RequestIds::One(_) => true,
+                RequestIds::Many(ids) => !ids.is_empty(),
+            }
     }
 
     /// Whom an error is addressed to.
@@ -154,8 +203,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let client =
-            Client { peer: [127, 0, 0, 1].into(), principal: "127.0.0.1".into(), after_write: AfterWrite::default() };
+        let client = Client::new([127, 0, 0, 1].into(), AfterWrite::default());
         Call::read(head, Bytes::from_static(body.as_bytes()), client)
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::{Cidr, HostRules};
+use crate::config::{Auth, Cidr, HostRules, Rate, Tls};
 use crate::upstream::UpstreamConfig;
 
-/// Everything the gateway needs to know before it serves.
+/// Everything the gateway needs to know before it serves. A reload replaces all but `limits` and `timeouts`.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
@@ -15,6 +15,19 @@ pub struct GatewayConfig {
     pub hosts: HostRules,
     /// Whose `X-Forwarded-For` is believed when it names the client.
     pub trusted_proxies: Vec<Cidr>,
+    /// How callers are known.
+    pub auth: Auth,
+    /// What each principal may ask; `None`: as much as it likes.
+    pub rate: Option<Rate>,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// What stays as it is until the gateway ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// Bounds on what clients and upstreams may make the gateway hold.
@@ -45,8 +58,11 @@ pub struct Timeouts {
     pub body: Duration,
     /// Connecting to an upstream.
     pub connect: Duration,
-    /// From sending a request to the head of its response, GET streams excepted. Nothing limits a stream once it runs.
+    /// The longest silence of an upstream that owes an answer; whatever it sends begins it anew. Streams that are listened
+    /// to may be silent.
     pub response: Duration,
+    /// The longest that an answer may take in all, however much is heard meanwhile.
+    pub call: Duration,
     /// How long an exchange whose legacy client has left may go on.
     pub abandoned: Duration,
     /// How long an unused connection to an upstream is kept.
@@ -81,6 +97,7 @@ impl Default for Timeouts {
             body: Duration::from_secs(30),
             connect: Duration::from_secs(10),
             response: Duration::from_secs(600),
+            call: Duration::from_secs(24 * 3600),
             abandoned: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(30),
             session_idle: Duration::from_secs(30 * 60),

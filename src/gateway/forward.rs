@@ -5,6 +5,7 @@
 //! could only be read for facts by holding it back and unpacking it. Bodies never change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
@@ -13,7 +14,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
-use super::call::{Body, Call, Era, session_id};
+use super::admission::Admission;
+use super::call::{Body, Call, Era, session_id, whole};
+use super::deadline::Patience;
+use super::first_sse::{self, FirstSse, Places};
+use super::held::{self, Bounds};
 use super::hop::{Hop, HopError, Right};
 use super::oauth::Resource;
 use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
@@ -22,7 +27,7 @@ use super::shared::{Account, Shared};
 use super::strict::Plain;
 use super::tap::{Content, Tap};
 use crate::edge::{EdgeSession, Outcome};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, UpstreamConfig};
 
 /// One HTTP upstream.
 #[derive(Debug)]
@@ -31,27 +36,81 @@ pub(crate) struct HttpUpstream {
     uri: Uri,
     host: HeaderValue,
     hop: Hop,
+    /// Set on each request, in place of the client's.
+    own_headers: HeaderMap,
+    pass_through: bool,
+    admission: Admission,
     /// How the strict relay reaches it, where it can.
     plain: Option<Plain>,
     resource: Resource,
+    /// Where clients of its streams of 2024-11-05 post to.
+    places: Places,
     shared: Arc<Shared>,
 }
 
+/// A request that may be sent.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) right: Right,
+    /// An `initialize` that opens a session has none yet.
+    pub(super) session: Option<Arc<EdgeSession>>,
+    /// What it waits first.
+    pub(super) pause: Duration,
+}
+
 impl HttpUpstream {
-    pub(crate) fn new(name: Arc<str>, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let uri = endpoint.uri().clone();
+    pub(crate) fn new(config: &UpstreamConfig, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (name, uri): (Arc<str>, _) = (config.name.as_str().into(), endpoint.uri().clone());
         let tls = uri.scheme_str() == Some("https");
         let timeouts = &shared.config.timeouts;
         let hop = if tls { Hop::tls(timeouts)? } else { Hop::plain(timeouts) };
         let host = host_of(&uri);
-        let plain = Plain::new(&uri, &host, timeouts);
+        let terms = &config.terms;
+        let plain = Plain::new(&uri, &host, &terms.headers, timeouts);
         let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
-        Ok(Self { name, host, uri, hop, plain, resource, shared })
+        let admission = Admission::new(terms, shared.metrics.breaker_open.with_label_values(&[&*name]));
+        let (own_headers, pass_through) = (terms.headers.clone(), terms.pass_through);
+        Ok(Self {
+            name,
+            host,
+            uri,
+            hop,
+            own_headers,
+            pass_through,
+            admission,
+            plain,
+            resource,
+            places: Places::default(),
+            shared,
+        })
     }
 
     /// The upstream as its clients sign in to it.
     pub(super) const fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// It knows its callers itself.
+    pub(super) const fn is_passed_through(&self) -> bool {
+        self.pass_through
+    }
+
+    pub(super) const fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    pub(super) const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// What the upstream means by a URL, if it is its own.
+    pub(super) fn at_home(&self, named: &str) -> Option<Uri> {
+        first_sse::at_home(&self.uri, named)
+    }
+
+    /// The session of a call under an id that the gateway gave.
+    pub(super) fn session(&self, call: &Call, id: &str) -> Arc<EdgeSession> {
+        self.shared.edge.session(&call.session_named(&self.name, Some(id)))
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
@@ -78,23 +137,58 @@ impl HttpUpstream {
     }
 
     pub(crate) async fn answer(self: Arc<Self>, call: Call) -> Response<Body> {
+        let mut account = Account::open(&self.shared, &self.name, &call);
+        let admitted = match account.admit(&self.admission, &call) {
+            Ok(()) => self.right(&call, &account, None).await,
+            Err(refusal) => Err(refusal),
+        };
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return account.refuse(&refusal, &call),
+        };
         // GET streams are listened to, not asked for: nobody needs them once the client has left.
         if call.era == Era::Modern || call.head.method == Method::GET {
-            return self.exchange(call, Abandon::Cancel).await;
+            return self.exchange(call, account, admitted, Abandon::Cancel).await;
         }
         let finish = self.shared.finish.clone();
-        Undisturbed::new(self.exchange(call, Abandon::Finish(finish.clone())), finish).await
+        Undisturbed::new(self.exchange(call, account, admitted, Abandon::Finish(finish.clone())), finish).await
     }
 
-    async fn exchange(self: Arc<Self>, mut call: Call, abandon: Abandon) -> Response<Body> {
-        let account = Account::open(&self.shared, &self.name, &call);
-        match self.attempt(&mut call, &account).await {
+    async fn exchange(
+        self: Arc<Self>,
+        mut call: Call,
+        account: Account,
+        admitted: Admitted,
+        abandon: Abandon,
+    ) -> Response<Body> {
+        let mut holds = admitted.right.holds_answer();
+        let patience = Patience::new(&self.shared.config.timeouts);
+        // Streams of sessions name their session; one that does not may be of 2024-11-05.
+        let is_listening = call.head.method == Method::GET && call.era == Era::Legacy && call.session_id().is_none();
+        match self.attempt(&mut call, admitted).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
+                // No request says what a stream will carry.
+                holds |= call.head.method == Method::GET && session.is_shown_less();
                 let content = Content::of_headers(&head.headers);
-                let tap = Tap::new(session, head.status, content, self.capture_bytes_max(), account);
-                let body = RelayBody::new(body, tap, call.client.after_write, abandon);
-                Response::from_parts(head, body.map_err(Into::into).boxed_unsync())
+                let tap = Tap::new(Arc::clone(&session), head.status, content, self.capture_bytes_max(), account);
+                let patience = (!call.listens()).then_some(patience);
+                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon, patience);
+                if is_listening && head.status.is_success() && matches!(content, Content::Events) {
+                    let body = FirstSse::new(body, Arc::clone(&self), call);
+                    // Its events are held in turn where they have to be looked at.
+                    return match holds {
+                        true => held::events(head, body, session, self.capture_bytes_max()),
+                        false => Response::from_parts(head, body.boxed_unsync()),
+                    };
+                }
+                if !holds {
+                    return Response::from_parts(head, body.boxed_unsync());
+                }
+                let bounds =
+                    Bounds { bytes_max: self.capture_bytes_max(), patience: self.shared.config.timeouts.response };
+                let shown = held::answer(head, body, session, bounds).await;
+                shown.unwrap_or_else(|refusal| whole(refusal.response(&call.ids())))
             }
             Err(refusal) => account.refuse(&refusal, &call),
         }
@@ -103,9 +197,10 @@ impl HttpUpstream {
     async fn attempt(
         &self,
         call: &mut Call,
-        account: &Account,
+        admitted: Admitted,
     ) -> Result<(Parts, Incoming, Arc<EdgeSession>), Refusal> {
-        let (right, session) = self.right(call, account, None).await?;
+        let Admitted { right, session, pause } = admitted;
+        tokio::time::sleep(pause).await;
         // A GET stream may be silent for as long as it likes, and some servers send its head with the first event.
         let patience = (call.head.method != Method::GET).then_some(self.shared.config.timeouts.response);
         let response = self.hop.exchange(right, self.request(call), patience).await.map_err(|e| self.refusal(&e))?;
@@ -120,30 +215,38 @@ impl HttpUpstream {
         Ok((head, body, session))
     }
 
-    /// The decision, and the session it was made in (`known`, if the caller has it at hand); an `initialize` that opens a session has none yet.
+    /// The decision, and the session it was made in (`known`, if the caller has it at hand). To be dropped when the
+    /// client leaves: while a person is asked, nothing has been sent.
     pub(super) async fn right(
         &self,
         call: &Call,
         account: &Account,
         known: Option<Arc<EdgeSession>>,
-    ) -> Result<(Right, Option<Arc<EdgeSession>>), Refusal> {
+    ) -> Result<Admitted, Refusal> {
         if call.opens {
-            return Ok((Right::Initialize, None));
+            return Ok(Admitted { right: Right::Initialize, session: None, pause: Duration::ZERO });
+        }
+        let place = call.session_id().filter(|_| call.by_first_sse);
+        if place.is_some_and(|token| self.places.get(token).is_none()) {
+            return Err(Refusal::UnknownSession);
         }
         let session = known.unwrap_or_else(|| self.shared.edge.session(&call.session(&self.name)));
-        if call.body.is_empty() {
-            return Ok((Right::NoMessage, Some(session)));
+        if !call.may_use(&session) {
+            return Err(Refusal::UnknownSession);
         }
-        let permit = account.decide(&session, &call.body).await?;
-        Ok((Right::Decided(permit), Some(session)))
+        if call.body.is_empty() {
+            return Ok(Admitted { right: Right::NoMessage, session: Some(session), pause: Duration::ZERO });
+        }
+        let (permit, pause) = account.decide(&session, call).await?;
+        Ok(Admitted { right: Right::Decided(permit), session: Some(session), pause })
     }
 
     /// The session that the response to `initialize` names, once the edge has seen the request in it.
     pub(super) fn opened(&self, call: &Call, id: Option<&str>) -> Result<Arc<EdgeSession>, Refusal> {
         let session = self.shared.edge.session(&call.session_named(&self.name, id));
         match session.client_message(&call.body) {
-            // The pause is over: the response has been waited for.
-            Outcome::Forward(_) | Outcome::Delay(_, _) => Ok(session),
+            // The pause is over: the response has been waited for. Nobody is asked about an `initialize`.
+            Outcome::Forward(_) | Outcome::Delay(_, _) | Outcome::Hold(_, _) => Ok(session),
             Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
         }
     }
@@ -151,13 +254,15 @@ impl HttpUpstream {
     fn request(&self, call: &mut Call) -> Request<Full<bytes::Bytes>> {
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.head.method.clone();
-        *request.uri_mut() = with_query(&self.uri, call.head.uri.query());
+        let place = call.session_id().filter(|_| call.by_first_sse).and_then(|token| self.places.get(token));
+        *request.uri_mut() = with_query(place.as_ref().unwrap_or(&self.uri), call.head.uri.query());
         let mut headers = std::mem::take(&mut call.head.headers);
         if headers.contains_key(header::TRANSFER_ENCODING) {
             // The body is here as a whole now; hyper states its length.
             headers.remove(header::CONTENT_LENGTH);
         }
         strip_hop_by_hop(&mut headers);
+        headers.extend(self.own_headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         *request.headers_mut() = headers;

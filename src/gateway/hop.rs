@@ -30,6 +30,14 @@ pub(crate) enum Right {
 }
 
 impl Right {
+    /// Whether the answer is to be looked at before the client gets it.
+    pub(crate) const fn holds_answer(&self) -> bool {
+        match self {
+            Self::Decided(permit) => permit.holds_answer(),
+            Self::Initialize | Self::NoMessage => false,
+        }
+    }
+
     /// Whoever has sent has no right left to send again.
     pub(crate) fn use_up(self) {
         if let Self::Decided(permit) = self {

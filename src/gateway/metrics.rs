@@ -1,6 +1,8 @@
 //! The gateway's metrics, registered on a registry that is passed in. Every label comes from a closed set.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
 
 /// What one gateway counts and times.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct GatewayMetrics {
     pub(crate) unread: IntCounterVec,
     /// `undercurrent_gateway_malformed_requests_total{server}`: bodies that are not JSON-RPC.
     pub(crate) malformed: IntCounterVec,
+    /// `undercurrent_gateway_breaker_open{server}`: 1 while an upstream counts as down.
+    pub(crate) breaker_open: IntGaugeVec,
     /// `undercurrent_gateway_connections`.
     pub(crate) connections: IntGauge,
     /// `undercurrent_gateway_abandoned_exchanges`: exchanges that go on without their legacy client.
@@ -57,16 +61,21 @@ impl GatewayMetrics {
                 &["server", "cause"],
             )?,
             malformed: counters("malformed_requests_total", "Request bodies that are not JSON-RPC.", &["server"])?,
+            breaker_open: IntGaugeVec::new(
+                Opts::new("undercurrent_gateway_breaker_open", "1 while an upstream counts as down."),
+                &["server"],
+            )?,
             connections: gauge("connections", "Open client connections.")?,
             abandoned: gauge("abandoned_exchanges", "Exchanges that go on after their client has left.")?,
             sessions: gauge("stdio_sessions", "Open sessions of stdio upstreams, each a process.")?,
         };
-        let all: [Box<dyn Collector>; 8] = [
+        let all: [Box<dyn Collector>; 9] = [
             Box::new(metrics.operation.clone()),
             Box::new(metrics.overhead.clone()),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.unread.clone()),
             Box::new(metrics.malformed.clone()),
+            Box::new(metrics.breaker_open.clone()),
             Box::new(metrics.connections.clone()),
             Box::new(metrics.abandoned.clone()),
             Box::new(metrics.sessions.clone()),

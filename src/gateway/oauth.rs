@@ -27,10 +27,10 @@ use super::envelope;
 use super::forward::host_of;
 use super::hop::{Hop, HopError, Right};
 use super::rescue::Refusal;
-use super::splice::splice;
+use crate::edge::splice;
 
 /// Where the metadata of a resource at `/PATH` is: below this, at `/PATH`.
-const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// Metadata is a few hundred bytes.
 const BYTES_MAX: usize = 64 << 10;
 /// What an upstream gets to send it.
@@ -75,13 +75,13 @@ pub(super) fn asked_for(path: &str) -> Option<&str> {
 
 impl Origin {
     /// `Host` was checked before. The scheme is what a trusted proxy in front says, else that of our own listener.
-    pub(super) fn of(headers: &HeaderMap, behind_trusted_proxy: impl FnOnce() -> bool) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap, tls: bool, behind_trusted_proxy: impl FnOnce() -> bool) -> Option<Self> {
         let host = headers.get(header::HOST)?.clone();
         let forwarded = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-        Some(Self { host, https: forwarded && behind_trusted_proxy() })
+        Some(Self { host, https: tls || (forwarded && behind_trusted_proxy()) })
     }
 
-    fn url(&self, path: &str) -> Option<String> {
+    pub(super) fn url(&self, path: &str) -> Option<String> {
         let scheme = if self.https { "https" } else { "http" };
         Some(format!("{scheme}://{}{path}", self.host.to_str().ok()?))
     }

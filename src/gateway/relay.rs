@@ -16,10 +16,12 @@ use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 
 use super::after_write::AfterWrite;
-use super::call;
+use super::call::{self, BodyError};
+use super::deadline::{Deadline, Patience};
 use super::metrics::Counted;
 use super::shared::Ending;
 use super::tap::Tap;
+use crate::edge::EdgeSession;
 
 /// What becomes of an exchange whose client has left.
 #[derive(Clone, Debug)]
@@ -58,7 +60,14 @@ pub(crate) struct RelayBody {
     tap: SharedTap,
     after_write: AfterWrite,
     abandon: Abandon,
+    /// `None` where the stream may be silent.
+    limit: Option<(Patience, Deadline)>,
 }
+
+/// It took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the MCP server did not finish its answer in time")]
+struct TookTooLong;
 
 #[derive(Clone, Debug)]
 struct SharedTap(Arc<Mutex<Tap>>);
@@ -70,13 +79,27 @@ impl SharedTap {
 }
 
 impl RelayBody {
-    pub(crate) fn new(inner: Incoming, tap: Tap, after_write: AfterWrite, abandon: Abandon) -> Self {
-        let mut body = Self { inner: Some(inner), tap: SharedTap(Arc::new(Mutex::new(tap))), after_write, abandon };
+    pub(crate) fn new(
+        inner: Incoming,
+        tap: Tap,
+        after_write: AfterWrite,
+        abandon: Abandon,
+        patience: Option<Patience>,
+    ) -> Self {
+        let tap = SharedTap(Arc::new(Mutex::new(tap)));
+        let mut body = Self { inner: Some(inner), tap, after_write, abandon, limit: None };
         // hyper never polls a body that is empty from the start.
         if body.is_end_stream() {
             body.end(Ending::Relayed);
+        } else {
+            body.limit = patience.map(|patience| (patience, Deadline::new(patience.next())));
         }
         body
+    }
+
+    /// What comes from now on is of another session than was thought.
+    pub(crate) fn belongs_to(&self, session: &Arc<EdgeSession>) {
+        self.tap.with(|tap| tap.belongs_to(session));
     }
 
     fn end(&mut self, ending: Ending) {
@@ -89,12 +112,22 @@ impl RelayBody {
 
 impl Body for RelayBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) else {
+            let Some((_, deadline)) = &mut this.limit else { return Poll::Pending };
+            ready!(deadline.poll(cx));
+            tracing::warn!("an answer took too long, and is cut off");
+            self.end(Ending::Aborted);
+            return Poll::Ready(Some(Err(TookTooLong.into())));
+        };
         let last = inner.is_end_stream();
+        if let Some((patience, deadline)) = &mut this.limit {
+            deadline.set(patience.next());
+        }
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -111,7 +144,7 @@ impl Body for RelayBody {
             }
             None => self.end(Ending::Relayed),
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

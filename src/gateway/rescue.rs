@@ -4,10 +4,13 @@
 //! are our own (above -32000, so that they never look like a peer's), except where JSON-RPC or MCP
 //! has one for what a server must refuse.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
+use super::auth::Challenge;
 use super::envelope::RequestIds;
 use super::guard::Foreign;
 use crate::edge::BlockReason;
@@ -40,6 +43,24 @@ pub(crate) enum Refusal {
     UpstreamTimeout,
     /// The upstream closed the exchange without an answer.
     UpstreamGone,
+    /// All of the requests that it may have open are.
+    UpstreamBusy {
+        requests_max: usize,
+    },
+    /// It failed several times in a row.
+    UpstreamDown {
+        wait: Duration,
+    },
+    /// The answer has to be looked at, and cannot be.
+    AnswerUnseen {
+        bytes_max: usize,
+    },
+    /// The principal has asked for more than its share.
+    TooFast {
+        wait: Duration,
+    },
+    /// Nobody knows who is asking.
+    Denied(Challenge),
     UnknownSession,
     MissingSession,
     /// Another GET stream of this session is open.
@@ -76,7 +97,18 @@ impl Refusal {
         if let Self::MethodNotAllowed { allow } = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if let Self::Denied(Challenge { header: Some(challenge), .. }) = self {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if let Self::TooFast { wait } | Self::UpstreamDown { wait } = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds(*wait)));
+        }
         response
+    }
+
+    /// Whether it tells that the upstream is not well.
+    pub(crate) const fn is_of_upstream(&self) -> bool {
+        matches!(self, Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamGone)
     }
 
     /// The JSON-RPC error alone, for transports without a status.
@@ -128,6 +160,25 @@ impl Refusal {
             Self::UpstreamGone => {
                 row(StatusCode::BAD_GATEWAY, 1011, "upstream_gone", "the MCP server ended before it answered")
             }
+            Self::UpstreamBusy { requests_max } => {
+                let text = format!("the MCP server has {requests_max} open requests already, which is its limit");
+                row(StatusCode::SERVICE_UNAVAILABLE, 1022, "upstream_busy", &text)
+            }
+            Self::UpstreamDown { wait } => {
+                let text = format!("the MCP server has failed repeatedly; it is tried again in {} s", seconds(*wait));
+                row(StatusCode::SERVICE_UNAVAILABLE, 1023, "circuit_open", &text)
+            }
+            Self::AnswerUnseen { bytes_max } => {
+                let text = format!(
+                    "the answer has to be looked at before it is passed on, and is encoded or larger than {bytes_max} bytes"
+                );
+                row(StatusCode::BAD_GATEWAY, 1026, "answer_unseen", &text)
+            }
+            Self::TooFast { wait } => {
+                let text = format!("more requests than this principal may send; try again in {} s", seconds(*wait));
+                row(StatusCode::TOO_MANY_REQUESTS, 1024, "rate_limited", &text)
+            }
+            Self::Denied(challenge) => row(challenge.status, challenge.code, challenge.reason, challenge.text),
             Self::UnknownSession => {
                 row(StatusCode::NOT_FOUND, 1012, "unknown_session", "no such session; start a new one")
             }
@@ -149,6 +200,11 @@ impl Refusal {
             Self::Blocked(reason) => row(StatusCode::FORBIDDEN, 1016, reason.code, &reason.text),
         }
     }
+}
+
+/// `Retry-After` knows whole seconds.
+const fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + (wait.subsec_nanos() > 0) as u64
 }
 
 impl Answer {

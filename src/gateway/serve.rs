@@ -4,7 +4,7 @@
 //! get a while to finish, then they are cut.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,11 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::Gateway;
 use super::after_write::{AfterWrite, FlushedIo};
@@ -74,9 +76,33 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: Gateway, mut s
     let reached = reached.ip().to_canonical();
     let after_write = AfterWrite::default();
     let peer = peer.ip().to_canonical();
-    let client = Client { peer, principal: peer.to_string().into(), after_write: after_write.clone() };
-    let arrived = Reached { client: client.clone(), at: reached };
-    let Some(stream) = strict::serve(stream, &gateway, arrived, &mut stopped).await else { return };
+    let mut client = Client::new(peer, after_write.clone());
+    let tls = gateway.live.load().tls.clone();
+    let Some(tls) = tls else {
+        let arrived = Reached { client: client.clone(), at: reached };
+        if let Some(stream) = strict::serve(stream, &gateway, arrived, &mut stopped).await {
+            general(stream, &gateway, reached, client, stopped).await;
+        }
+        return;
+    };
+    client.tls = true;
+    // Whoever does not finish the handshake has said nothing yet, as with a head.
+    match tokio::time::timeout(gateway.shared.config.timeouts.head, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => general(stream, &gateway, reached, client, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with a client"),
+        Err(_) => tracing::debug!("TLS handshake with a client took too long"),
+    }
+}
+
+/// Any connection, over hyper.
+async fn general(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    gateway: &Gateway,
+    reached: IpAddr,
+    client: Client,
+    mut stopped: watch::Receiver<()>,
+) {
+    let after_write = client.after_write.clone();
     let limits = &gateway.shared.config.limits;
     let mut server = http1::Builder::new();
     server

@@ -1,14 +1,15 @@
 //! What all exchanges of one gateway have in common, and the record that each of them leaves.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use undercurrent_schemas::v1;
 
-use super::call::{Body, Call, whole};
-use super::config::GatewayConfig;
+use super::admission::{Admission, Entry};
+use super::call::{Body, Call, Era, whole};
+use super::config::Fixed;
 use super::envelope;
 use super::metrics::GatewayMetrics;
 use super::relay::Finish;
@@ -18,7 +19,7 @@ use crate::edge::{Edge, EdgeSession, Outcome, Permit};
 /// Settings, edge and metrics of one gateway.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: GatewayConfig,
+    pub(crate) config: Fixed,
     pub(crate) edge: Edge,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) finish: Finish,
@@ -33,6 +34,7 @@ pub(crate) struct Account {
     method: OnceLock<&'static str>,
     started: Instant,
     open: bool,
+    entry: Entry,
 }
 
 /// How an exchange ended.
@@ -61,11 +63,24 @@ impl Account {
             method: call.method_label.map(OnceLock::from).unwrap_or_default(),
             started: Instant::now(),
             open: true,
+            entry: Entry::default(),
         };
         if call.malformed {
             account.malformed();
         }
         account
+    }
+
+    /// Asks the upstream's doors whether this exchange may begin.
+    pub(crate) fn admit(&mut self, admission: &Admission, call: &Call) -> Result<(), Refusal> {
+        let takes_slot = admission.counts_requests() && call.awaits_answer();
+        self.entry = admission.enter(takes_slot)?;
+        Ok(())
+    }
+
+    /// The head of a response is there.
+    pub(crate) fn answered(&mut self) {
+        self.entry.answered();
     }
 
     fn malformed(&self) {
@@ -76,9 +91,9 @@ impl Account {
         self.method.get().copied().unwrap_or("none")
     }
 
-    /// The decision about a message. What a policy makes it wait is not the gateway's own time.
-    pub(crate) async fn decide(&self, session: &EdgeSession, message: &[u8]) -> Result<Permit, Refusal> {
-        let outcome = session.client_message_read(message, |message| {
+    /// The decision about a message, once a person has made it if need be, and the pause before it is sent.
+    pub(crate) async fn decide(&self, session: &EdgeSession, call: &Call) -> Result<(Permit, Duration), Refusal> {
+        let outcome = session.client_message_read(&call.body, |message| {
             // Where the call was not looked into before, the edge is the first to read it.
             if self.method.get().is_none() {
                 let malformed = message.kind() == v1::Kind::Malformed;
@@ -90,10 +105,12 @@ impl Account {
         });
         self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
         match outcome {
-            Outcome::Forward(permit) => Ok(permit),
-            Outcome::Delay(pause, permit) => {
-                tokio::time::sleep(pause).await;
-                Ok(permit)
+            Outcome::Forward(permit) => Ok((permit, Duration::ZERO)),
+            Outcome::Delay(pause, permit) => Ok((permit, pause)),
+            // Leaving is cancelling, or it is not: then the client may come back for what was approved meanwhile.
+            Outcome::Hold(hold, permit) => {
+                hold.answered(call.era == Era::Legacy).await.map_err(Refusal::Blocked)?;
+                Ok((permit, Duration::ZERO))
             }
             Outcome::Block(reason) => Err(Refusal::Blocked(reason)),
         }
@@ -108,6 +125,11 @@ impl Account {
     pub(crate) fn close(&mut self, ending: Ending, error: Option<&'static str>) {
         if !std::mem::take(&mut self.open) {
             return;
+        }
+        match ending {
+            Ending::Relayed => self.entry.answered(),
+            Ending::Aborted => self.entry.failed(),
+            Ending::ClientLeft | Ending::Refused(_) => {}
         }
         let (outcome, error) = match ending {
             Ending::Relayed => ("relayed", error.unwrap_or_default()),
@@ -129,6 +151,9 @@ impl Account {
     /// The same, as bytes.
     pub(crate) fn refused(mut self, refusal: &Refusal, call: &Call) -> Response<Bytes> {
         let reason = refusal.reason();
+        if refusal.is_of_upstream() {
+            self.entry.failed();
+        }
         tracing::debug!(server = %self.server, method = self.method(), reason, "request refused");
         self.close(Ending::Refused(reason), None);
         refusal.response(&call.ids())

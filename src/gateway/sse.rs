@@ -13,6 +13,8 @@ pub(crate) struct SseParser {
     after_cr: bool,
     at_start: bool,
     overflow: bool,
+    /// The event says that it is something else than a message.
+    other: bool,
     bytes_max: usize,
 }
 
@@ -34,6 +36,7 @@ impl SseParser {
             after_cr: false,
             at_start: true,
             overflow: false,
+            other: false,
             bytes_max,
         }
     }
@@ -87,12 +90,15 @@ impl SseParser {
         if line.is_empty() {
             if self.overflow {
                 event(SseEvent::TooLarge);
-            } else if self.has_data && !self.data.is_empty() {
+            } else if self.has_data && !self.data.is_empty() && !self.other {
                 event(SseEvent::Data(&self.data));
             }
             self.data.clear();
             self.has_data = false;
             self.overflow = false;
+            self.other = false;
+        } else if let Some(kind) = line.strip_prefix(b"event:") {
+            self.other = !matches!(kind.trim_ascii(), b"message" | b"");
         } else if let Some(value) = data_of(line).filter(|_| !self.overflow) {
             if self.data.len() + value.len() > self.bytes_max {
                 self.overflow = true;
@@ -150,6 +156,15 @@ mod tests {
     fn data_lines_are_joined_and_other_fields_are_skipped() {
         check(": hi\nid: 1\nevent: message\ndata: {\"a\":\ndata:1}\n\n", 100, &[Some("{\"a\":\n1}")]);
         check("data: 1\n\ndata\n\nretry: 5\n\ndatax: 2\n\ndata: 3\n\n", 100, &[Some("1"), Some("3")]);
+    }
+
+    #[test]
+    fn only_messages_are_read() {
+        check(
+            "event: endpoint\ndata: /m\n\nevent: message\ndata: 1\n\nevent:ping\ndata: 2\n\ndata: 3\n\n",
+            100,
+            &[Some("1"), Some("3")],
+        );
     }
 
     #[test]

@@ -30,13 +30,16 @@ use self::messages::Messages;
 use self::replies::{Accept, Answer};
 use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
+use super::admission::Admission;
 use super::call::{Body, Call, Era, protocol_version};
 use super::envelope::object;
+use super::first_sse;
 use super::metrics::Counted;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
-use crate::upstream::StdioCommand;
+use crate::edge::{EdgeSession, Permit};
 use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
+use crate::upstream::{StdioCommand, UpstreamConfig};
 
 /// Revisions that have sessions.
 const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
@@ -49,6 +52,7 @@ const FIRST_WITH_OPENINGS: &str = "2025-11-25";
 pub(crate) struct StdioUpstream {
     name: Arc<str>,
     shared: Arc<Shared>,
+    admission: Admission,
     /// Gone once the gateway closes: nothing starts any more.
     launcher: Mutex<Option<Launcher>>,
     sessions: Arc<Mutex<HashMap<String, Arc<Session>>>>,
@@ -58,7 +62,10 @@ pub(crate) struct StdioUpstream {
 }
 
 impl StdioUpstream {
-    pub(crate) fn new(name: Arc<str>, command: StdioCommand, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(config: &UpstreamConfig, command: StdioCommand, shared: Arc<Shared>) -> Self {
+        let name: Arc<str> = config.name.as_str().into();
+        let open = shared.metrics.breaker_open.with_label_values(&[&*name]);
+        let admission = Admission::new(&config.terms, open);
         let (alive, ended) = mpsc::channel(1);
         let launcher = Launcher {
             name: Arc::clone(&name),
@@ -68,11 +75,14 @@ impl StdioUpstream {
             alive,
         };
         let (launcher, ended) = (Mutex::new(Some(launcher)), Mutex::new(Some(ended)));
-        Self { name, shared, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
+        Self { name, shared, admission, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
     }
 
     pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
-        let account = Account::open(&self.shared, &self.name, &call);
+        let mut account = Account::open(&self.shared, &self.name, &call);
+        if let Err(refusal) = account.admit(&self.admission, &call) {
+            return account.refuse(&refusal, &call);
+        }
         let era = era(&call);
         let answered = match era {
             Era::Legacy => self.legacy(&call, &account).await,
@@ -107,9 +117,14 @@ impl StdioUpstream {
         if call.opens {
             return self.open(call, account).await;
         }
+        if call.head.method == Method::GET && call.session_id().is_none() && Accept::of(&call.head.headers).events {
+            return Ok((self.open_stream(call)?, None));
+        }
         let id = call.session_id().ok_or(Refusal::MissingSession)?;
         let session = self.sessions().get(id).map(Arc::clone);
-        let session = session.ok_or(Refusal::UnknownSession)?;
+        let usable =
+            |session: &Arc<Session>| call.may_use(&session.edge) && session.is_one_stream() == call.by_first_sse;
+        let session = session.filter(usable).ok_or(Refusal::UnknownSession)?;
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
             Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
@@ -125,14 +140,12 @@ impl StdioUpstream {
 
     /// A new session, for an `initialize` request.
     async fn open(&self, call: &Call, account: &Account) -> Result<(Answer, Option<String>), Refusal> {
-        let id = new_id().map_err(|error| {
-            tracing::error!(%error, "make a session id");
-            Refusal::UpstreamUnreachable
-        })?;
+        let id = new_id()?;
         let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
         let messages = Messages::read(&call.body)?;
-        let permit = account.decide(&edge, &call.body).await?;
-        let session = self.start(&id, Opened { edge, knows_openings: knows_openings(&call.body) })?;
+        let permit = decide(account, &edge, call).await?;
+        let opened = Opened { edge, knows_openings: knows_openings(&call.body), one_stream: false };
+        let session = self.start(&id, opened)?;
         let patience = self.shared.config.timeouts.response;
         let answer = session.post(permit, &messages, Accept::of(&call.head.headers), patience).await;
         let refused = match &answer {
@@ -146,6 +159,14 @@ impl StdioUpstream {
             return answer.map(|answer| (answer, None));
         }
         answer.map(|answer| (answer, Some(id)))
+    }
+
+    /// A session of 2024-11-05: it begins with its stream.
+    fn open_stream(&self, call: &Call) -> Result<Answer, Refusal> {
+        let id = new_id()?;
+        let edge = self.shared.edge.session(&call.session_named(&self.name, Some(&id)));
+        let session = self.start(&id, Opened { edge, knows_openings: false, one_stream: true })?;
+        Ok(session.stream(first_sse::path(&self.name, &id)))
     }
 
     fn start(&self, id: &str, opened: Opened) -> Result<Arc<Session>, Refusal> {
@@ -165,7 +186,10 @@ impl StdioUpstream {
 
     async fn post(&self, session: &Session, call: &Call, account: &Account) -> Result<Answer, Refusal> {
         let messages = Messages::read(&call.body)?;
-        let permit = account.decide(&session.edge, &call.body).await?;
+        let permit = decide(account, &session.edge, call).await?;
+        if session.is_one_stream() {
+            return session.pass(permit, &messages).await;
+        }
         session.post(permit, &messages, Accept::of(&call.head.headers), self.shared.config.timeouts.response).await
     }
 
@@ -181,7 +205,7 @@ impl StdioUpstream {
             self.check(call).await?;
         }
         let edge = self.shared.edge.session(&call.session(&self.name));
-        let permit = account.decide(&edge, &call.body).await?;
+        let permit = decide(account, &edge, call).await?;
         match (&ties.method, ties.id) {
             (Some(_), Some(_)) => {
                 let request = Incoming { text, ties, edge: Some(edge), accept: Accept::of(&call.head.headers) };
@@ -249,9 +273,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The id is all that a client needs to use a session, so it must not be guessed.
-fn new_id() -> Result<String, getrandom::Error> {
-    Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
+/// The decision, once everything that it has to wait for is over.
+async fn decide(account: &Account, edge: &EdgeSession, call: &Call) -> Result<Permit, Refusal> {
+    let (permit, pause) = account.decide(edge, call).await?;
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    Ok(permit)
+}
+
+fn new_id() -> Result<String, Refusal> {
+    first_sse::new_token().map_err(|error| {
+        tracing::error!(%error, "make a session id");
+        Refusal::UpstreamUnreachable
+    })
 }
 
 /// Whether the client that sent this `initialize` knows streams that open with an event without data.

@@ -6,7 +6,6 @@
 //! Invariant: what is accepted here means the same to hyper; a message is sent only against a `Right`.
 
 mod connection;
-mod deadline;
 mod exchange;
 mod framing;
 mod head;
@@ -17,7 +16,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Uri};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -45,16 +44,24 @@ pub(crate) struct Plain {
     path: String,
     has_query: bool,
     host: HeaderValue,
+    /// Set on each request, in place of the client's.
+    own: HeaderMap,
 }
 
 impl Plain {
     /// `None` where the upstream is not plain HTTP.
-    pub(crate) fn new(uri: &Uri, host: &HeaderValue, timeouts: &Timeouts) -> Option<Self> {
+    pub(crate) fn new(uri: &Uri, host: &HeaderValue, own: &HeaderMap, timeouts: &Timeouts) -> Option<Self> {
         if uri.scheme_str() != Some("http") {
             return None;
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Some(Self { pool: Pool::new(uri, timeouts), path, has_query: uri.query().is_some(), host: host.clone() })
+        Some(Self {
+            pool: Pool::new(uri, timeouts),
+            path,
+            has_query: uri.query().is_some(),
+            host: host.clone(),
+            own: own.clone(),
+        })
     }
 
     pub(crate) fn give_back(&self, connection: TcpStream) {
@@ -73,8 +80,28 @@ impl Plain {
         out.extend_from_slice(self.host.as_bytes());
         // A compressed response could only be read for facts by unpacking it.
         out.extend_from_slice(b"\r\naccept-encoding: identity\r\n");
-        out.extend_from_slice(lines);
+        if self.own.is_empty() {
+            out.extend_from_slice(lines);
+        } else {
+            self.replace(lines, out);
+        }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// The client's lines, but for those that the upstream gets from us.
+    fn replace(&self, lines: &[u8], out: &mut Vec<u8>) {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = memchr::memchr(b':', line).and_then(|colon| HeaderName::from_bytes(&line[..colon]).ok());
+            if !name.is_some_and(|name| self.own.contains_key(name)) {
+                out.extend_from_slice(line);
+            }
+        }
+        for (name, value) in &self.own {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 

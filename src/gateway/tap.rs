@@ -49,8 +49,9 @@ impl Tap {
         status: StatusCode,
         content: Content,
         bytes_max: usize,
-        account: Account,
+        mut account: Account,
     ) -> Self {
+        account.answered();
         let reader = match content {
             Content::Json => Reader::Json(Whole::new(bytes_max)),
             Content::Events => Reader::Events(SseParser::new(bytes_max)),
@@ -61,6 +62,10 @@ impl Tap {
             Content::Other => Reader::Nothing,
         };
         Self { session, reader, account, status, error: None }
+    }
+
+    pub(crate) fn belongs_to(&mut self, session: &Arc<EdgeSession>) {
+        self.session = Arc::clone(session);
     }
 
     pub(crate) fn feed(&mut self, chunk: &Bytes) {

@@ -1,15 +1,20 @@
 //! The gateway as a client sees it: real sockets, small upstreams that do exactly one thing.
 
+mod judged;
+mod patience;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::edge::testing::ListLog;
 use crate::upstream::UpstreamConfig;
 
 /// Everything in these tests is local and at once; what takes this long hangs.
@@ -18,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Running {
     pub(super) address: SocketAddr,
     pub(super) metrics: GatewayMetrics,
+    pub(super) gateway: Gateway,
+    log: Arc<ListLog>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -28,7 +35,12 @@ impl Running {
         within(self.served).await.unwrap();
     }
 
-    fn requests(&self, server: &str, outcome: &str) -> u64 {
+    /// Whom the events so far are of.
+    pub(super) fn principals(&self) -> BTreeSet<String> {
+        self.log.events().into_iter().map(|event| event.principal).collect()
+    }
+
+    pub(super) fn requests(&self, server: &str, outcome: &str) -> u64 {
         self.metrics.requests.with_label_values(&[server, outcome]).get()
     }
 }
@@ -49,12 +61,13 @@ pub(super) async fn until(mut done: impl FnMut() -> bool) {
 
 pub(super) async fn gateway(config: GatewayConfig) -> Running {
     let metrics = GatewayMetrics::register(&prometheus::Registry::new()).unwrap();
-    let gateway = Gateway::new(config, test_edge(), metrics.clone()).unwrap();
+    let (edge, log) = crate::edge::testing::edge();
+    let gateway = Gateway::new(config, edge, metrics.clone()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = tokio::spawn(serve(listener, gateway, async move { drop(stopped.await) }));
-    Running { address, metrics, stop, served }
+    let served = tokio::spawn(serve(listener, gateway.clone(), async move { drop(stopped.await) }));
+    Running { address, metrics, gateway, log, stop, served }
 }
 
 fn test_edge() -> Edge {
@@ -85,20 +98,48 @@ where
     (address, task)
 }
 
+/// An upstream that answers every request with the head it got, as the text of a result.
+pub(super) async fn mirror() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let mut peer = Peer::new(listener.accept().await.unwrap().0);
+            tokio::spawn(async move {
+                while let Some(head) = peer.head().await {
+                    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+                    peer.bytes(length.parse().unwrap()).await;
+                    let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"head": head}}).to_string();
+                    let length = body.len();
+                    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s1\r\n";
+                    peer.send(&format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+                }
+            });
+        }
+    });
+    address
+}
+
 /// One end of a connection, spoken to in plain text.
-pub(super) struct Peer {
-    stream: TcpStream,
+pub(super) struct Peer<S = TcpStream> {
+    stream: S,
     seen: Vec<u8>,
 }
 
 impl Peer {
     fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self { stream, seen: Vec::new() }
+        Self::over(stream)
     }
 
     pub(super) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    pub(super) const fn over(stream: S) -> Self {
+        Self { stream, seen: Vec::new() }
     }
 
     pub(super) async fn send(&mut self, text: &str) {
@@ -118,6 +159,37 @@ impl Peer {
             }
         })
         .await
+    }
+
+    /// The next head; `None` once the other side has closed.
+    async fn head(&mut self) -> Option<String> {
+        while memchr::memmem::find(&self.seen, b"\r\n\r\n").is_none() {
+            if !matches!(self.stream.read_buf(&mut self.seen).await, Ok(1..)) {
+                return None;
+            }
+        }
+        Some(self.until("\r\n\r\n").await)
+    }
+
+    async fn bytes(&mut self, count: usize) {
+        while self.seen.len() < count {
+            assert!(within(self.stream.read_buf(&mut self.seen)).await.unwrap() > 0);
+        }
+        self.seen.drain(..count);
+    }
+
+    /// One exchange whose answer has a known length: all of the answer.
+    pub(super) async fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{headers}\r\n");
+        self.send(&(head + body)).await;
+        let head = self.until("\r\n\r\n").await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        let length: usize = length.parse().unwrap();
+        while self.seen.len() < length {
+            assert!(within(self.stream.read_buf(&mut self.seen)).await.unwrap() > 0);
+        }
+        head + std::str::from_utf8(&self.seen.drain(..length).collect::<Vec<_>>()).unwrap()
     }
 
     /// Reads until the other side closes.
@@ -381,4 +453,92 @@ async fn names_are_checked_and_given_once() {
     assert!(matches!(Gateway::new(config.clone(), test_edge(), metrics()), Err(GatewayError::DuplicateName(_))));
     config.upstreams[0].name = "a/b".into();
     assert!(matches!(Gateway::new(config, test_edge(), metrics()), Err(GatewayError::Name { .. })));
+}
+
+/// Answers each request for a path with a JSON document, or that there is none.
+pub(super) fn scripted_many(listener: TcpListener, document: impl Fn(&str) -> Option<String> + Clone + Send + 'static) {
+    tokio::spawn(async move {
+        loop {
+            let mut peer = Peer::new(listener.accept().await.unwrap().0);
+            let document = document.clone();
+            tokio::spawn(async move {
+                while let Some(head) = peer.head().await {
+                    let found = document(head.split(' ').nth(1).unwrap());
+                    let status = if found.is_some() { "200 OK" } else { "404 Not Found" };
+                    let body = found.unwrap_or_default();
+                    peer.send(&format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_principal_that_asks_too_much_is_told_to_wait() {
+    let mut config = config(&format!("up=http://{}/", mirror().await));
+    let count = |n| std::num::NonZeroU32::new(n).unwrap();
+    config.rate = Some(crate::config::Rate { per_minute: count(1), burst: count(2) });
+    let gateway = gateway(config).await;
+    let mut client = Peer::connect(gateway.address).await;
+    for expect in ["200", "200", "429"] {
+        let answer = client.exchange("POST", "/mcp/up", "", "{\"id\":1,\"method\":\"x\"}").await;
+        assert_eq!(answer.split(' ').nth(1), Some(expect), "{answer}");
+        assert_eq!(answer.contains("retry-after: "), expect == "429", "{answer}");
+    }
+    assert_eq!(gateway.requests("up", "rate_limited"), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_keeps_failing_is_left_alone_and_tried_again() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut config = config(&format!("up=http://{free}/"));
+    let (failures, pause) = (std::num::NonZeroU32::new(2).unwrap(), Duration::from_millis(200));
+    config.upstreams[0].terms.breaker = Some(crate::config::BreakerSettings { failures, pause, pause_max: pause });
+    let gateway = gateway(config).await;
+    let mut client = Peer::connect(gateway.address).await;
+    let mut ask = async || client.exchange("POST", "/mcp/up", "", "{\"id\":1,\"method\":\"x\"}").await;
+    for expect in ["upstream_unreachable", "upstream_unreachable", "circuit_open"] {
+        let answer = ask().await;
+        assert!(answer.contains(expect), "{expect}: {answer}");
+    }
+    let open = || gateway.metrics.breaker_open.with_label_values(&["up"]).get();
+    assert_eq!(open(), 1);
+    let listener = TcpListener::bind(free).await.unwrap();
+    scripted_many(listener, |_| None);
+    within(async {
+        while ask().await.contains("circuit_open") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(open(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_it_names_and_cuts_nobody_off() {
+    let (first, second) = (mirror().await, mirror().await);
+    let both = |second: SocketAddr| {
+        let mut both = config(&format!("up=http://{first}/"));
+        both.upstreams.extend(config(&format!("other=http://{second}/")).upstreams);
+        both
+    };
+    let gateway = gateway(both(second)).await;
+    let mut client = Peer::connect(gateway.address).await;
+    let mut ask = async |name: &str| client.exchange("POST", &format!("/mcp/{name}"), "", "{\"id\":1}").await;
+    assert!(ask("other").await.contains(&format!("host: {second}")));
+    // Its address changes, and the connection of the client stays.
+    let third = mirror().await;
+    gateway.gateway.reload(both(third)).unwrap();
+    assert!(ask("other").await.contains(&format!("host: {third}")));
+    assert!(ask("up").await.contains(&format!("host: {first}")));
+    // A name that is gone; a file that is wrong changes nothing.
+    gateway.gateway.reload(config(&format!("up=http://{first}/"))).unwrap();
+    assert!(ask("other").await.contains("unknown_upstream"));
+    let mut twice = both(second);
+    twice.upstreams.extend(both(second).upstreams);
+    assert!(matches!(gateway.gateway.reload(twice), Err(GatewayError::DuplicateName(_))));
+    assert!(ask("up").await.contains("200 OK"));
+    gateway.stop().await;
 }

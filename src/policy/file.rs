@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{Mode, Policy};
+use wildmatch::WildMatch;
+
+use super::{Access, AccessRule, Mode, Policy, Thresholds};
 
 /// Why a policy file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +24,15 @@ pub enum PolicyError {
 struct RawPolicy {
     mode: Mode,
     flag_below_p_value: f64,
+    delay_below_p_value: f64,
+    hold_below_p_value: f64,
+    block_below_p_value: f64,
+    delay_ms: u64,
+    hold_s: u64,
+    /// 0: any size.
+    result_bytes_max: usize,
     rules: RawRules,
+    access: Vec<RawAccess>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -29,12 +40,41 @@ struct RawPolicy {
 struct RawRules {
     flag_always: BTreeSet<String>,
     flag_never: BTreeSet<String>,
+    hold_always: BTreeSet<String>,
+    block_always: BTreeSet<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccess {
+    #[serde(default = "all")]
+    principals: Vec<String>,
+    #[serde(default = "all")]
+    upstreams: Vec<String>,
+    #[serde(default = "all")]
+    tools: Vec<String>,
+    allow: bool,
+}
+
+fn all() -> Vec<String> {
+    vec!["*".to_owned()]
 }
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        let Policy { mode, flag_below_p_value, flag_always, flag_never } = Policy::default();
-        Self { mode, flag_below_p_value, rules: RawRules { flag_always, flag_never } }
+        let policy = Policy::default();
+        Self {
+            mode: policy.mode,
+            flag_below_p_value: policy.below.flag,
+            delay_below_p_value: policy.below.delay,
+            hold_below_p_value: policy.below.hold,
+            block_below_p_value: policy.below.block,
+            delay_ms: policy.delay.as_millis() as u64,
+            hold_s: policy.hold.as_secs(),
+            result_bytes_max: policy.result_bytes_max.unwrap_or_default(),
+            rules: RawRules::default(),
+            access: Vec::new(),
+        }
     }
 }
 
@@ -50,20 +90,68 @@ impl Policy {
         // The error of `toml` shows the line, what was expected and which keys there are.
         let raw: RawPolicy = toml::from_str(text)
             .map_err(|error| PolicyError::Parse { path: path.to_owned(), problem: error.to_string() })?;
-        let wrong = |key, value, problem| PolicyError::Value { path: path.to_owned(), key, value, problem };
-        if !(0.0..=1.0).contains(&raw.flag_below_p_value) {
-            let problem = "not a probability; give a number from 0 (flag nothing) to 1";
-            return Err(wrong("flag_below_p_value", raw.flag_below_p_value.to_string(), problem));
+        let wrong = |key, value: &dyn ToString, problem| {
+            let (path, value) = (path.to_owned(), value.to_string());
+            PolicyError::Value { path, key, value, problem }
+        };
+        let thresholds = [
+            ("flag_below_p_value", raw.flag_below_p_value),
+            ("delay_below_p_value", raw.delay_below_p_value),
+            ("hold_below_p_value", raw.hold_below_p_value),
+            ("block_below_p_value", raw.block_below_p_value),
+        ];
+        if let Some((key, value)) = thresholds.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            return Err(wrong(key, value, "not a probability; give a number from 0 (never) to 1"));
         }
-        if let Some(tool) = raw.rules.flag_always.intersection(&raw.rules.flag_never).next() {
-            let problem = "also in rules.flag_never; leave it in one of them";
-            return Err(wrong("rules.flag_always", format!("{tool:?}"), problem));
+        if !(1..=600_000).contains(&raw.delay_ms) {
+            return Err(wrong("delay_ms", &raw.delay_ms, "out of range; give a number from 1 to 600000"));
         }
+        if !(1..=86_400).contains(&raw.hold_s) {
+            return Err(wrong("hold_s", &raw.hold_s, "out of range; give a number from 1 to 86400"));
+        }
+        let RawRules { flag_always, flag_never, hold_always, block_always } = raw.rules;
+        let lists = [
+            ("rules.flag_always", &flag_always),
+            ("rules.hold_always", &hold_always),
+            ("rules.block_always", &block_always),
+        ];
+        for (key, list) in lists {
+            if let Some(tool) = list.intersection(&flag_never).next() {
+                let problem = "also in rules.flag_never; leave it in one of them";
+                return Err(wrong(key, &format!("{tool:?}"), problem));
+            }
+        }
+        let rule = |raw: RawAccess| {
+            let patterns = |texts: Vec<String>| texts.iter().map(|text| WildMatch::new(text)).collect();
+            let empty = [&raw.principals, &raw.upstreams, &raw.tools].iter().any(|list| list.is_empty());
+            if empty {
+                let problem = "an empty list matches nobody and nothing; leave it out to mean all";
+                return Err(wrong("access", &"[]", problem));
+            }
+            Ok(AccessRule {
+                principals: patterns(raw.principals),
+                upstreams: patterns(raw.upstreams),
+                tools: patterns(raw.tools),
+                allow: raw.allow,
+            })
+        };
+        let access = raw.access.into_iter().map(rule).collect::<Result<_, _>>()?;
         Ok(Self {
             mode: raw.mode,
-            flag_below_p_value: raw.flag_below_p_value,
-            flag_always: raw.rules.flag_always,
-            flag_never: raw.rules.flag_never,
+            below: Thresholds {
+                flag: raw.flag_below_p_value,
+                delay: raw.delay_below_p_value,
+                hold: raw.hold_below_p_value,
+                block: raw.block_below_p_value,
+            },
+            delay: Duration::from_millis(raw.delay_ms),
+            hold: Duration::from_secs(raw.hold_s),
+            flag_always,
+            flag_never,
+            hold_always,
+            block_always,
+            access: Access::new(access),
+            result_bytes_max: (raw.result_bytes_max > 0).then_some(raw.result_bytes_max),
         })
     }
 }
@@ -88,7 +176,11 @@ mod tests {
                 assert!(message.contains(part), "{message}");
             }
         };
-        check("mode = \"enforce\"", &["line 1", "unknown variant `enforce`", "`observe`"]);
+        check("mode = \"block\"", &["line 1", "unknown variant `block`", "`observe`", "`enforce`"]);
+        check("[[access]]\ntools = [\"a\"]", &["missing field `allow`"]);
+        check("[[access]]\ntools = []\nallow = false", &["access` = []", "leave it out to mean all"]);
+        check("hold_s = 0", &["hold_s` = 0", "from 1 to 86400"]);
+        check("block_below_p_value = -1", &["block_below_p_value` = -1", "not a probability"]);
         check("\nflag_below = 1", &["line 2", "unknown field `flag_below`", "flag_below_p_value"]);
         check("flag_below_p_value = 1.5", &["flag_below_p_value` = 1.5", "not a probability"]);
         check("[rules]\nflag_always = [\"a\"]\nflag_never = [\"a\"]", &["\"a\"", "leave it in one of them"]);

@@ -1,11 +1,12 @@
 //! Metrics of the edge. Its counters are resolved once: no label is looked up on the request path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 use undercurrent_schemas::v1::{self, event::Body};
 
-use super::{names, register};
+use super::{HoldMetrics, names, register};
 
 #[derive(Debug)]
 pub struct EdgeMetrics {
@@ -27,6 +28,7 @@ pub struct EdgeMetrics {
     pub sessions: IntGauge,
     pub provenance_bytes: IntGauge,
     pub provenance_evictions: IntCounter,
+    pub holds: Arc<HoldMetrics>,
 }
 
 impl EdgeMetrics {
@@ -54,6 +56,7 @@ impl EdgeMetrics {
             sessions: register::gauge(registry, names::EDGE_SESSIONS)?,
             provenance_bytes: register::gauge(registry, names::PROVENANCE_BYTES)?,
             provenance_evictions: register::counter(registry, names::PROVENANCE_EVICTIONS)?,
+            holds: Arc::new(HoldMetrics::register(registry)?),
         })
     }
 

@@ -62,3 +62,10 @@ pub const HISTORY_ROLLS: Name = Name("undercurrent_history_rolls_total", "Files 
 pub const HISTORY_ERRORS: Name = Name("undercurrent_history_errors_total", "Writes that failed.");
 pub const HISTORY_COVERED_TICK: Name =
     Name("undercurrent_history_covered_tick", "Last tick whose rows are all visible in files.");
+
+pub const CONFIG_RELOADS: Name = Name("undercurrent_config_reloads_total", "Settings read again, by outcome.");
+pub const CONFIG_CURRENT: Name =
+    Name("undercurrent_config_current", "1 = the settings in use are those of the files; 0 = the last were refused.");
+
+pub const HOLDS_OPEN: Name = Name("undercurrent_holds_open", "Calls that wait for a person's answer.");
+pub const HOLDS_ENDED: Name = Name("undercurrent_holds_ended_total", "Held calls, by how the wait ended.");

@@ -16,6 +16,7 @@ fn value(registry: &Registry, line_start: &str) -> f64 {
 fn names_and_help() {
     let registry = Registry::new();
     Metrics::register(&registry).unwrap();
+    ReloadMetrics::register(&registry).unwrap();
     let families = registry.gather();
     let lines: Vec<_> =
         families.iter().map(|f| format!("{} {:?}: {}", f.name(), f.get_field_type(), f.help())).collect();

@@ -103,6 +103,15 @@ impl HttpServer {
         Self::listening("server-everything", address, command)
     }
 
+    /// npm's server-everything over HTTP+SSE, the transport of 2024-11-05.
+    #[track_caller]
+    pub(crate) fn everything_sse() -> Self {
+        let address = free_address();
+        let mut command = Words::new(node()).and(everything_script()).and("sse").command();
+        command.env("PORT", address.port().to_string());
+        Self::listening("server-everything over SSE", address, command)
+    }
+
     /// The project's own demo server over Streamable HTTP.
     #[track_caller]
     pub(crate) fn demo() -> Self {

@@ -170,9 +170,10 @@ fn the_scheme_is_ours_or_a_trusted_proxys() {
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, HeaderValue::from_static("gate:1"));
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    assert_eq!(Origin::of(&headers, || false).unwrap().url("/p").unwrap(), "http://gate:1/p");
-    assert_eq!(Origin::of(&headers, || true).unwrap().url("/p").unwrap(), "https://gate:1/p");
-    assert!(Origin::of(&HeaderMap::new(), || true).is_none());
+    assert_eq!(Origin::of(&headers, false, || false).unwrap().url("/p").unwrap(), "http://gate:1/p");
+    assert_eq!(Origin::of(&headers, false, || true).unwrap().url("/p").unwrap(), "https://gate:1/p");
+    assert_eq!(Origin::of(&headers, true, || false).unwrap().url("/p").unwrap(), "https://gate:1/p");
+    assert!(Origin::of(&HeaderMap::new(), false, || true).is_none());
     assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a"), Some("a"));
     assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a/b"), None);
 }

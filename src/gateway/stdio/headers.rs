@@ -134,7 +134,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let client = Client { peer: [127, 0, 0, 1].into(), principal: "p".into(), after_write: AfterWrite::default() };
+        let client = Client::new([127, 0, 0, 1].into(), AfterWrite::default());
         check(&Call::read(head, Bytes::from_static(BODY.as_bytes()), client))
     }
 

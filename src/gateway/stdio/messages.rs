@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::gateway::envelope::Envelope;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::splice::Ties;
+use crate::gateway::ties::Ties;
 
 /// The messages of one body.
 #[derive(Debug)]

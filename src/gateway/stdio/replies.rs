@@ -47,6 +47,8 @@ pub(super) struct Reply {
 pub(super) enum Kind {
     /// Nothing but an id, so that a client can come back before the first message.
     Opening,
+    /// Where a client of 2024-11-05 posts to.
+    Endpoint,
     /// A request or notification of the server.
     Message,
     /// The answer to one of the client's requests.
@@ -103,6 +105,10 @@ impl Reply {
 
     pub(super) const fn answer(text: Bytes) -> Self {
         Self { kind: Kind::Answer, text, event: None }
+    }
+
+    pub(super) const fn endpoint(text: Bytes) -> Self {
+        Self { kind: Kind::Endpoint, text, event: None }
     }
 
     pub(super) fn at(self, event: EventId) -> Self {
@@ -284,9 +290,10 @@ impl Events {
         match kind {
             Kind::Opening => event.extend_from_slice(format!("retry: {}\n", RETRY.as_millis()).as_bytes()),
             Kind::Message => {}
+            Kind::Endpoint => event.extend_from_slice(b"event: endpoint\n"),
             Kind::Answer => self.answered(&text),
         }
-        if kind != Kind::Opening {
+        if matches!(kind, Kind::Message | Kind::Answer) {
             event.extend_from_slice(b"event: message\n");
         }
         event.extend_from_slice(b"data: ");

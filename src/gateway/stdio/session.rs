@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{EventId, Journal, LISTENER};
 use super::messages::{IdKey, Messages};
-use super::replies::{Accept, Answer, Expected, Kind, Replies, Reply};
+use super::replies::{Accept, Answer, Expected, Kind, OnLeave, Replies, Reply};
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::splice::Ties;
 use crate::gateway::tap::hear;
+use crate::gateway::ties::Ties;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
 /// Messages on their way to one client stream; the child waits when its client does not read.
@@ -36,6 +36,8 @@ pub(super) struct Opened {
     pub(super) edge: Arc<EdgeSession>,
     /// The client knows that a stream may open with an event that holds nothing but an id.
     pub(super) knows_openings: bool,
+    /// Everything goes out on the one stream that it began with (2024-11-05).
+    pub(super) one_stream: bool,
 }
 
 /// A session, as its requests see it.
@@ -44,6 +46,7 @@ pub(super) struct Session {
     sender: LinkSender,
     pub(super) edge: Arc<EdgeSession>,
     knows_openings: bool,
+    one_stream: bool,
     state: Mutex<State>,
     limits: SessionLimits,
     stop: CancellationToken,
@@ -110,9 +113,10 @@ impl Session {
             ended: false,
         };
         let stop = CancellationToken::new();
-        let Opened { edge, knows_openings } = opened;
+        let Opened { edge, knows_openings, one_stream } = opened;
         let state = Mutex::new(state);
-        let session = Arc::new(Self { sender, edge, knows_openings, state, limits, stop, _counted: counted });
+        let session =
+            Arc::new(Self { sender, edge, knows_openings, one_stream, state, limits, stop, _counted: counted });
         let pumped = Arc::clone(&session);
         tokio::spawn(async move {
             pumped.pump(receiver, &unread).await;
@@ -125,6 +129,32 @@ impl Session {
     /// Ends the child, and with it the session.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Whether it is one of 2024-11-05.
+    pub(super) const fn is_one_stream(&self) -> bool {
+        self.one_stream
+    }
+
+    /// The stream that such a session is: first where to post to, then everything that the child says. The session ends
+    /// with it.
+    pub(super) fn stream(self: &Arc<Self>, endpoint: String) -> Answer {
+        let (listener, receiver) = mpsc::channel(STREAM_QUEUE);
+        self.state().listener = Some(listener);
+        let stop = self.stop.clone();
+        let on_leave = OnLeave::new(move || stop.cancel());
+        let replies = Replies { on_leave, ..Replies::new(receiver, Expected::Unbounded) };
+        Answer::Events(vec![Reply::endpoint(endpoint.into())], replies)
+    }
+
+    /// Passes the messages of a body on; what comes back goes to the stream.
+    pub(super) async fn pass(&self, permit: Permit, messages: &Messages<'_>) -> Result<Answer, Refusal> {
+        drop(permit);
+        self.state().used = Instant::now();
+        for (text, _) in &messages.all {
+            self.sender.send(text).await.map_err(|_| Refusal::UpstreamGone)?;
+        }
+        Ok(Answer::Status(http::StatusCode::ACCEPTED))
     }
 
     /// Passes the messages of a body on, and waits for what comes back.
@@ -238,7 +268,8 @@ impl Session {
             hear(&self.edge, &line);
             return;
         };
-        let (to, reply) = self.route(&ties, &line);
+        let shown = self.edge.shown(&line).map_or_else(|| line.clone(), Bytes::from);
+        let (to, reply) = self.route(&ties, &shown);
         let resumable = to.as_ref().is_some_and(|to| to.resumable);
         let missed = match to {
             // A stop must not wait for a client that does not read.
@@ -264,6 +295,11 @@ impl Session {
     /// the request open or its answer kept.
     fn route(&self, ties: &Ties<'_>, line: &Bytes) -> (Option<Audience>, Reply) {
         let mut state = self.state();
+        if self.one_stream {
+            let to = state.listener.clone();
+            let to = to.map(|replies| Audience { replies, stream: LISTENER, resumable: false });
+            return (to, Reply::message(line.clone()));
+        }
         let (to, reply) = match (&ties.method, ties.id) {
             (None, Some(id)) => (state.answered(&IdKey::of(id)), Reply::answer(line.clone())),
             (None, None) => (None, Reply::answer(line.clone())),

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::params::{Param, Tools};
 use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
 use super::session::{SessionLimits, cancellation};
+use crate::edge::splice;
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::splice::{Ties, splice};
 use crate::gateway::tap::hear;
+use crate::gateway::ties::Ties;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
 /// Messages on their way to one client; one that does not read them loses its stream, as others need the child.
@@ -243,7 +244,8 @@ impl SharedChild {
         if answer && open.lists_tools {
             self.tools.learn(line);
         }
-        let reply = if answer { Reply::answer(text.clone()) } else { Reply::message(text.clone()) };
+        let shown = open.edge.as_ref().and_then(|edge| edge.shown(&text)).map_or_else(|| text.clone(), Bytes::from);
+        let reply = if answer { Reply::answer(shown) } else { Reply::message(shown) };
         if (answer || open.events) && open.replies.try_send(reply).is_err() {
             unread("slow_client");
             self.cancel(number);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Terms;
 use crate::gateway::tests::{Peer, Running, gateway, until, within};
 use crate::gateway::{GatewayConfig, Timeouts};
 use crate::upstream::{StdioCommand, Target, UpstreamConfig};
@@ -36,7 +37,7 @@ async fn echo(change: impl FnOnce(&mut GatewayConfig)) -> Running {
         response: Duration::from_secs(5),
         ..Timeouts::default()
     };
-    let upstreams = vec![UpstreamConfig { name: "up".into(), target: Target::Stdio(command) }];
+    let upstreams = vec![UpstreamConfig { name: "up".into(), target: Target::Stdio(command), terms: Terms::default() }];
     let mut config = GatewayConfig { upstreams, timeouts, ..GatewayConfig::default() };
     change(&mut config);
     gateway(config).await

@@ -8,17 +8,19 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Request, Response};
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::deadline::Deadline;
 use super::exchange::{Exchange, Progress};
 use super::head::{self, RequestHead, Unusual};
 use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
 use crate::edge::EdgeSession;
+use crate::gateway::auth::{Auth, Identity};
 use crate::gateway::call::{Call, Client};
-use crate::gateway::forward::HttpUpstream;
+use crate::gateway::deadline::{Deadline, Patience};
+use crate::gateway::forward::{Admitted, HttpUpstream};
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 use crate::gateway::{Gateway, Upstream};
@@ -47,7 +49,10 @@ pub(crate) async fn serve(
         lines: Vec::new(),
         out: Vec::new(),
         spare: BytesMut::new(),
+        generation: 0,
         host: Bytes::new(),
+        shown: None,
+        identity: None,
         last: None,
         deadline,
     };
@@ -81,8 +86,14 @@ struct Connection<'a> {
     out: Vec<u8>,
     /// What upstreams are read into, between exchanges.
     spare: BytesMut,
+    /// Of the settings that what follows holds for.
+    generation: u64,
     /// The `Host` that was let in last.
     host: Bytes,
+    /// The credential that was shown last, and whom it names.
+    shown: Option<(Bytes, Identity)>,
+    /// Who sends the current request, where that has to be known.
+    identity: Option<Identity>,
     last: Option<Last>,
     deadline: Deadline,
 }
@@ -94,6 +105,7 @@ struct Last {
     session: Arc<EdgeSession>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "taken apart at once: a box would be an allocation per request")]
 enum Step {
     /// A head whose body is there too.
     Request(RequestHead, Arc<HttpUpstream>),
@@ -156,10 +168,15 @@ impl Connection<'_> {
 
     /// The upstream that a request is for. Whatever is to be refused, hyper's path refuses.
     fn admitted(&mut self, head: &RequestHead) -> Result<Arc<HttpUpstream>, Unusual> {
+        let live = self.gateway.live.load();
+        if live.generation != self.generation {
+            self.generation = live.generation;
+            self.host.clear();
+            self.shown = None;
+        }
         let at = |span: &head::Span| &self.received[span.clone()];
-        let config = &self.gateway.shared.config;
-        let too_large = head.content_length > BODY_BYTES_MAX.min(config.limits.body_bytes_max);
-        if too_large || (head.is_forwarded && !config.trusted_proxies.is_empty()) {
+        let too_large = head.content_length > BODY_BYTES_MAX.min(self.gateway.shared.config.limits.body_bytes_max);
+        if too_large || (head.is_forwarded && !live.trusted_proxies.is_empty()) {
             return Err(Unusual);
         }
         let host = at(&head.host);
@@ -167,18 +184,43 @@ impl Connection<'_> {
         if !is_known {
             let text = |span: &head::Span| std::str::from_utf8(at(span)).map_err(|_| Unusual);
             let origin = head.origin.as_ref().map(text).transpose()?;
-            let guard = &self.gateway.guard;
-            guard.check_values(Some(text(&head.host)?), origin, self.reached.at).map_err(|_| Unusual)?;
+            live.guard.check_values(Some(text(&head.host)?), origin, self.reached.at).map_err(|_| Unusual)?;
         }
         let name = std::str::from_utf8(at(&head.name)).map_err(|_| Unusual)?;
-        let upstream = match self.gateway.upstreams.get(name) {
-            Some(Upstream::Http(upstream)) if upstream.plain().is_some() => Arc::clone(upstream),
+        let (upstream, auth) = match live.upstream(name) {
+            Some((_, served @ Upstream::Http(upstream))) if upstream.plain().is_some() => {
+                (Arc::clone(upstream), live.auth_of(served))
+            }
             Some(_) | None => return Err(Unusual),
         };
         if !is_known {
             self.host = Bytes::copy_from_slice(&self.received[head.host.clone()]);
         }
+        self.identity = None;
+        if let Some(auth) = auth {
+            self.identity = Some(self.identify(auth, head)?);
+            // It was issued for the gateway.
+            self.lines.drain(head.authorization_line.clone().ok_or(Unusual)?);
+        }
+        let principal = self.identity.as_ref().map_or(&self.reached.client.principal, |identity| &identity.subject);
+        if self.gateway.shared.edge.holds_answers(principal, upstream.name()) {
+            return Err(Unusual);
+        }
+        live.rates.take(principal).map_err(|_| Unusual)?;
         Ok(upstream)
+    }
+
+    fn identify(&mut self, auth: &Auth, head: &RequestHead) -> Result<Identity, Unusual> {
+        let shown = &self.received[head.authorization.clone().ok_or(Unusual)?];
+        if let Some((before, identity)) = &self.shown
+            && bool::from(before.ct_eq(shown))
+            && identity.is_valid()
+        {
+            return Ok(identity.clone());
+        }
+        let Some(Ok(identity)) = auth.identify_now(Some(shown)) else { return Err(Unusual) };
+        self.shown = Some((Bytes::copy_from_slice(shown), identity.clone()));
+        Ok(identity)
     }
 
     async fn exchange(
@@ -192,13 +234,25 @@ impl Connection<'_> {
         plain.write_head(head.query.as_ref().map(|query| &self.received[query.clone()]), &self.lines, &mut self.out);
         let call = self.call(head);
         self.out.extend_from_slice(&call.body);
-        let account = Account::open(&self.gateway.shared, upstream.name(), &call);
+        let mut account = Account::open(&self.gateway.shared, upstream.name(), &call);
+        if let Err(refusal) = account.admit(upstream.admission(), &call) {
+            return self.answer(&account.refused(&refusal, &call)).await;
+        }
         let known = self.known_session(&upstream, &call);
         let was_known = known.is_some();
-        let (right, session) = match upstream.right(&call, &account, known).await {
-            Ok(decided) => decided,
+        let admitted = tokio::select! {
+            biased;
+            admitted = upstream.right(&call, &account, known) => admitted,
+            // Nearly always the decision is there at once; a person takes time, and nothing has been sent yet.
+            () = self.left() => return Next::Close,
+        };
+        let Admitted { right, session, pause } = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => return self.answer(&account.refused(&refusal, &call)).await,
         };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         if let (false, Some(id), Some(session)) = (was_known, call.session_id(), &session) {
             let (id, session, upstream) = (id.into(), Arc::clone(session), Arc::clone(&upstream));
             self.last = Some(Last { upstream, id, session });
@@ -215,9 +269,11 @@ impl Connection<'_> {
             tracing::warn!(upstream = %upstream.name(), %error, "send to upstream");
             return self.answer(&account.refused(&Refusal::UpstreamGone, &call)).await;
         }
-        self.deadline.set(timeouts.response);
+        let patience = Patience::new(timeouts);
+        self.deadline.set(patience.next());
         let read = std::mem::take(&mut self.spare);
-        self.relay(Exchange::new(upstream, call, self.host.clone(), account, session, connection, read), stopped).await
+        let exchange = Exchange::new(upstream, call, self.host.clone(), account, session, connection, read);
+        self.relay(exchange, patience, stopped).await
     }
 
     /// The request as the rest of the gateway knows it, and its bytes out of the way.
@@ -230,18 +286,23 @@ impl Connection<'_> {
         let (session_id, version) = (text(&head.session_id), text(&head.protocol_version));
         self.received.advance(head.bytes);
         let body = self.received.split_to(head.content_length).freeze();
-        Call::new(parts, session_id, version.as_deref(), body, self.reached.client.clone())
+        let mut client = self.reached.client.clone();
+        if let Some(identity) = self.identity.take() {
+            client.identify(identity);
+        }
+        Call::new(parts, session_id, version.as_deref(), body, client)
     }
 
     /// The session of the request before, if it is this one's too.
     fn known_session(&self, upstream: &Arc<HttpUpstream>, call: &Call) -> Option<Arc<EdgeSession>> {
         let last = self.last.as_ref()?;
         let same = Arc::ptr_eq(&last.upstream, upstream) && call.session_id() == Some(&*last.id);
-        (same && last.session.is_current()).then(|| Arc::clone(&last.session))
+        let usable = same && last.session.is_current() && call.may_use(&last.session);
+        usable.then(|| Arc::clone(&last.session))
     }
 
     /// Passes the response on as it comes.
-    async fn relay(&mut self, mut exchange: Exchange, stopped: &watch::Receiver<()>) -> Next {
+    async fn relay(&mut self, mut exchange: Exchange, patience: Patience, stopped: &watch::Receiver<()>) -> Next {
         let mut progress = Ok(Progress::Unfinished);
         self.out.clear();
         loop {
@@ -249,6 +310,10 @@ impl Connection<'_> {
                 progress = match self.event(&mut exchange).await {
                     Event::Upstream(Ok(0) | Err(_)) => exchange.closed(),
                     Event::Upstream(Ok(_)) => exchange.advance(stopped.has_changed().unwrap_or(true), &mut self.out),
+                    Event::TimedOut if exchange.has_begun() => {
+                        tracing::warn!(upstream = %exchange.upstream.name(), "an answer took too long, and is cut off");
+                        Ok(Progress::Aborted)
+                    }
                     Event::TimedOut => Err(Refusal::UpstreamTimeout),
                     Event::ClientLeft => {
                         exchange.abandon();
@@ -266,7 +331,7 @@ impl Connection<'_> {
                 exchange.hear();
             }
             match &progress {
-                Ok(Progress::Unfinished) => {}
+                Ok(Progress::Unfinished) => self.deadline.set(patience.next()),
                 Ok(Progress::Relayed) => {
                     self.spare = exchange.end(Ending::Relayed);
                     return if stopped.has_changed().unwrap_or(true) { Next::Close } else { Next::Request };
@@ -308,12 +373,27 @@ impl Connection<'_> {
                     Poll::Pending => break,
                 }
             }
-            if exchange.has_begun() {
+            if exchange.may_be_silent() {
                 return Poll::Pending;
             }
             self.deadline.poll(cx).map(|()| Event::TimedOut)
         })
         .await
+    }
+
+    /// Waits for the client to leave. What it sends meanwhile is kept, up to a bound, for when it is its turn.
+    async fn left(&mut self) {
+        std::future::poll_fn(|cx| {
+            while self.received.len() < HEAD_BYTES_MAX {
+                match poll_read(&mut self.stream, &mut self.received, cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Reads more from the client; `false` = it has ended, or time has run out.

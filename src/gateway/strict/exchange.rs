@@ -161,9 +161,14 @@ impl Exchange {
         }
     }
 
-    /// A response has begun: it may stay silent for as long as it likes.
+    /// A part of the response may be with the client already.
     pub(crate) const fn has_begun(&self) -> bool {
         matches!(self.stage, Stage::Body { .. })
+    }
+
+    /// A stream that is listened to has begun.
+    pub(crate) fn may_be_silent(&self) -> bool {
+        self.has_begun() && self.call.listens()
     }
 
     /// The answer in place of a response.

@@ -31,6 +31,9 @@ pub(crate) struct RequestHead {
     pub(crate) origin: Option<Span>,
     pub(crate) session_id: Option<Span>,
     pub(crate) protocol_version: Option<Span>,
+    pub(crate) authorization: Option<Span>,
+    /// Where its line is among those that are passed on.
+    pub(crate) authorization_line: Option<Span>,
     pub(crate) content_length: usize,
     /// It says whom it was forwarded for.
     pub(crate) is_forwarded: bool,
@@ -92,9 +95,14 @@ pub(crate) fn request(received: &[u8], passed: &mut Vec<u8>) -> Parsed<RequestHe
             Known::Connection if header.value.eq_ignore_ascii_case(b"keep-alive") => true,
             Known::Connection | Known::HopByHop | Known::TransferEncoding => return Err(Unusual),
             kind => {
+                let line = passed.len();
                 pass(header, passed);
                 match kind {
                     Known::ContentLength => length.replace(digits(header.value).ok_or(Unusual)?).is_none(),
+                    Known::Authorization => {
+                        head.authorization_line = Some(line..passed.len());
+                        head.authorization.replace(value()).is_none()
+                    }
                     Known::Origin => head.origin.replace(value()).is_none(),
                     Known::SessionId => head.session_id.replace(value()).is_none(),
                     Known::ProtocolVersion => head.protocol_version.replace(value()).is_none(),
@@ -201,6 +209,7 @@ pub(crate) fn ascii(value: &[u8]) -> Option<&str> {
 enum Known {
     Host,
     Origin,
+    Authorization,
     SessionId,
     ProtocolVersion,
     ContentLength,
@@ -227,6 +236,7 @@ fn known(name: &str) -> Known {
         9 if is("forwarded") => Known::Forwarded,
         10 if is("connection") => Known::Connection,
         10 if is("keep-alive") => Known::KeepAlive,
+        13 if is("authorization") => Known::Authorization,
         12 if is("content-type") => Known::ContentType,
         14 if is("content-length") => Known::ContentLength,
         14 if is("mcp-session-id") => Known::SessionId,

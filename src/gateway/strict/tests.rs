@@ -190,7 +190,7 @@ proptest! {
 
             // And so is what is sent on.
             let uri = "http://up:1/mcp?own=1".parse().expect("a URI");
-            let plain = super::Plain::new(&uri, &"up:1".parse().expect("a host"), &Default::default()).expect("plain");
+            let plain = super::Plain::new(&uri, &"up:1".parse().expect("a host"), &Default::default(), &Default::default()).expect("plain");
             let mut sent = Vec::new();
             plain.write_head(head.query.map(|query| &bytes[query]), &passed, &mut sent);
             sent.extend_from_slice(&bytes[head.bytes..head.bytes + head.content_length]);

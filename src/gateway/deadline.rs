@@ -1,4 +1,4 @@
-//! A deadline that is moved with every exchange and hardly ever comes: moving it touches no timer.
+//! Deadlines that are moved with every exchange, or every sign of life, and hardly ever come: moving one touches no timer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,11 +6,31 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::config::Timeouts;
+
 #[derive(Debug)]
 pub(crate) struct Deadline {
     at: Instant,
     /// Wakes at `at` or before; then it is set anew.
     timer: Pin<Box<Sleep>>,
+}
+
+/// How long a call may go on: a silence at a time, which every sign of life ends, and in all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) silence: Duration,
+    end: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
+        Self { silence: timeouts.response, end: Instant::now() + timeouts.call }
+    }
+
+    /// How long the next silence may be.
+    pub(crate) fn next(&self) -> Duration {
+        self.silence.min(self.end.saturating_duration_since(Instant::now()))
+    }
 }
 
 impl Deadline {
