@@ -53,6 +53,6 @@ fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace
 
-eval: build ## Replay every stream in EVAL_DATA=DIR and score it against its labels
+eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without each term, with other gates
 	tests/parts/install.sh
-	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent
+	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent --ablation

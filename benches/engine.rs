@@ -21,7 +21,7 @@ use undercurrent_dataflows::assess::{LeftOut, assess};
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
 use undercurrent_dataflows::model::{ModelSlot, Publisher, name_hash};
-use undercurrent_dataflows::session::{CallFact, none};
+use undercurrent_dataflows::session::{CallFact, Past, none};
 use undercurrent_dataflows::sessions::Settings;
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::v1::Direction;
@@ -168,15 +168,16 @@ fn decisions(models: &ModelSlot) -> Result<(f64, f64)> {
         let started = Instant::now();
         let model = models.load();
         let fact = CallFact::of(message, Micros(0), 0, |_, _| {}).context("a call")?;
-        let previous = message.call.as_ref().and_then(|call| call.previous_tools.first());
-        let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
+        let call = message.call.as_ref().context("a call has facts")?;
+        let previous = call.previous_tools.first().map_or_else(none, |tool| name_hash(&[tool]));
+        let past = Past { previous, earlier: &call.earlier_tools };
         let names = |hash| model.as_ref().and_then(|model| model.name(hash)).map(|name| Cow::Borrowed(&**name));
-        let assessment = assess(model.as_deref(), scope, previous, &fact, &names);
+        let assessment = assess(model.as_deref(), scope, past, &fact, &names);
         let asked = Asked {
             principal: "agent",
             server: "server-1",
             tool: &message.target,
-            fingerprint: message.call.as_ref().map_or(0, |call| call.fingerprint),
+            fingerprint: call.fingerprint,
             p_value: assessment.p_value(),
         };
         let decision = decide(&asked, &policy);

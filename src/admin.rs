@@ -1,11 +1,13 @@
-//! The admin listener: metrics, health, status, a small console, and what a person has to answer.
+//! The admin listener: metrics, health, status, a small console, labels, and what a person has to answer.
 //!
-//! It knows no component: `app` implements [`StatusSource`]. Invariant: every route checks `Host` and `Origin`, so a web
-//! page that rebinds its name to this address gets nothing; whatever writes needs the admin token as well.
+//! It knows no component: `app` implements [`StatusSource`], [`Labeller`] and [`Tickets`]. Invariant: every route checks
+//! `Host` and `Origin`, so a web page that rebinds its name to this address gets nothing; whatever writes needs the admin
+//! token as well.
 
 mod console;
 mod guard;
 mod holds;
+mod labels;
 mod routes;
 mod server;
 mod status;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 
 pub use self::holds::{Answered, HeldTicket, HoldAnswer, Tickets};
+pub use self::labels::{Labelled, Labeller};
 pub use self::routes::router;
 pub use self::server::serve;
 pub use self::status::{
@@ -31,7 +34,9 @@ pub struct AdminState {
     pub source: Arc<dyn StatusSource>,
     pub registry: Registry,
     pub hosts: Arc<HostRules>,
+    pub labeller: Arc<dyn Labeller>,
     pub tickets: Arc<dyn Tickets>,
+    /// What whoever writes must present.
     pub token: AdminToken,
 }
 

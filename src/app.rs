@@ -10,6 +10,7 @@ mod node;
 mod owner;
 mod progress;
 mod reload;
+mod sayings;
 mod screen;
 mod serve;
 mod settings;
@@ -22,12 +23,17 @@ pub use self::key::key;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::cli::{CheckArgs, InstallArgs, ReplayArgs, ServeArgs, UninstallArgs, WrapArgs};
-use crate::config::Config;
+use crate::admin::Labelled;
+use crate::cli::{CheckArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, UninstallArgs, WrapArgs};
+use crate::config::{Config, Sources};
+use crate::data_dir::DataDir;
+use crate::edge::Saying;
 use crate::replay::{ReplayOptions, replay as run_replay};
+use crate::telemetry::Metrics;
 
 /// `undercurrent serve`.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -71,11 +77,46 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
 }
 
+/// `undercurrent label`.
+pub fn label(args: &LabelArgs) -> anyhow::Result<ExitCode> {
+    say(args.sources(), &args.session, Saying::Label(args.label.into()))
+}
+
+/// `undercurrent forget`.
+pub fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
+    say(args.sources(), &args.session, Saying::Forget)
+}
+
+fn say(sources: Sources, session: &str, saying: Saying) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(Config::load(sources)?);
+    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let parts = node::Parts { data, config, metrics: Metrics::register(&prometheus::Registry::new())? };
+    let said = match runtime()?.block_on(sayings::command(&parts, session, saying))? {
+        Labelled::Applied { parts } => format!("{}: applied to {parts} ended parts of {session}", saying.as_str()),
+        Labelled::Accepted => format!(
+            "{}: accepted; the process that owns the data directory applies it, and table `labels` says what became of it",
+            saying.as_str()
+        ),
+        Labelled::TooOld => anyhow::bail!(
+            "{}: there is no session {session}, or it ended longer ago than engine.unlearn_horizon_s ({} s)",
+            saying.as_str(),
+            parts.config.engine.unlearn_horizon.as_secs()
+        ),
+        Labelled::Full => anyhow::bail!("{}: the queue to the log is full; try again", saying.as_str()),
+    };
+    #[expect(clippy::print_stdout, reason = "the outcome is what the command is asked for")]
+    {
+        println!("{said}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `undercurrent replay`.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.sources())?;
     let options = ReplayOptions {
         inputs: args.frames.clone(),
+        labels: args.labels.clone(),
         history: args.history.clone(),
         workers: config.engine.workers,
         partitions: config.log.partitions,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use undercurrent_schemas::v1::label::Verdict;
 
 use crate::config::{ConfigError, Override, Place, Sources, mcp_json, upstream_from_flag};
 use crate::install::Client;
@@ -72,6 +73,13 @@ pub enum Command {
         after_help = "Example:\n  undercurrent key alice\n\nThe config file holds the key's hash only; a lost key cannot be found again, but replaced."
     )]
     Key(KeyArgs),
+    /// Say what a session was: what it taught is corrected, exactly.
+    #[command(
+        after_help = "Example:\n  undercurrent label 5f0c9d… benign\n\nIt works while a gateway runs on the same data directory, and without one. The last label counts."
+    )]
+    Label(LabelArgs),
+    /// Take a session out of everything that was learned, its scores too.
+    Forget(ForgetArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -161,6 +169,56 @@ pub struct WrapArgs {
     pub command: Vec<std::ffi::OsString>,
 }
 
+/// What can be said of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LabelArg {
+    /// It teaches in full, whatever the learning gate thought.
+    Benign,
+    /// It teaches nothing.
+    Malicious,
+    /// As if nothing had been said.
+    Clear,
+}
+
+impl From<LabelArg> for Verdict {
+    fn from(label: LabelArg) -> Self {
+        match label {
+            LabelArg::Benign => Self::Benign,
+            LabelArg::Malicious => Self::Malicious,
+            LabelArg::Clear => Self::Clear,
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct LabelArgs {
+    /// The session, as `session_id` in the tables has it.
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+    /// What it was.
+    #[arg(value_enum, value_name = "LABEL")]
+    pub label: LabelArg,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ForgetArgs {
+    /// The session, as `session_id` in the tables has it.
+    #[arg(long, value_name = "SESSION")]
+    pub session: String,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct HoldArgs {
     #[command(subcommand)]
@@ -201,6 +259,9 @@ pub struct ReplayArgs {
     /// Where the tables go: a new or empty directory, or one that the same recordings filled.
     #[arg(long, value_name = "DIR")]
     pub history: PathBuf,
+    /// What is said about sessions and when: lines {"session_id", "label": "benign"|"malicious"|"clear", "at_us"}.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub labels: Option<PathBuf>,
     /// Timely workers; the result does not depend on it [default: one less than there are cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
@@ -247,6 +308,22 @@ impl CheckArgs {
 }
 
 impl WrapArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl LabelArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl ForgetArgs {
     /// Where this command's settings come from.
     #[must_use]
     pub fn sources(&self) -> Sources {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::Limits;
+use undercurrent_dataflows::sessions::Rules;
 
 pub use self::auth::{Auth, Issuer, KeyHash, NotKeyHash};
 pub use self::cidr::{Cidr, NotCidr};
@@ -129,8 +130,16 @@ pub struct Engine {
     pub lateness: Duration,
     /// After which a call is unanswered.
     pub call_timeout: Duration,
-    /// A session with a smaller p-value does not teach.
+    /// A session with a p-value of at most this is doubtful.
     pub learning_gate_p: f64,
+    /// How much a doubtful session teaches, in eighths of what others do.
+    pub doubtful_eighths: u32,
+    /// How long after its end a session can be labelled and forgotten.
+    pub unlearn_horizon: Duration,
+    /// Ended sessions that can be; beyond that the oldest no longer can.
+    pub unlearn_sessions_max: usize,
+    /// From how many on loops, streaks of errors and tried secrets are told.
+    pub rules: Rules,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
     /// Terms that add nothing to a score.

@@ -22,8 +22,8 @@ use arc_swap::ArcSwap;
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
-use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::v1;
+use undercurrent_schemas::ids::{Micros, Sequence};
+use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 pub use holds::{Answer, HeldCall, Hold, Holds, OpenTicket, UnknownTicket};
 pub use record::{RecordError, Recorder};
@@ -34,7 +34,7 @@ pub use crate::policy::BlockReason;
 
 use crate::clock::EventClock;
 use crate::config::Payload;
-use crate::log::EventLog;
+use crate::log::{EventLog, LogFull};
 use crate::policy::Policy;
 use crate::telemetry::EdgeMetrics;
 use table::Table;
@@ -64,6 +64,25 @@ pub enum SessionKey {
     Stateless { trace_id: String },
     /// A recording's name of the session, which is public already.
     Recorded(String),
+}
+
+/// What somebody says about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saying {
+    Label(Verdict),
+    /// It shall leave everything that was learned.
+    Forget,
+}
+
+impl Saying {
+    /// As it stands in the table `labels`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Label(verdict) => verdict.as_text(),
+            Self::Forget => "forget",
+        }
+    }
 }
 
 /// Who talks to whom, and over what.
@@ -188,6 +207,30 @@ impl Edge {
     /// As [`Self::session`], at a time that a recording gives.
     pub fn session_at(&self, session: &SessionRef, now: Micros) -> Arc<EdgeSession> {
         self.shared.table.get(session, &self.shared, now)
+    }
+
+    /// Puts what somebody says about a session into the log: it takes effect where sessions are learned from.
+    pub fn say(&self, session_id: &str, saying: Saying) -> Result<Sequence, LogFull> {
+        self.say_at(session_id, saying, self.shared.clock.now())
+    }
+
+    /// As [`Self::say`], at a time that a recording gives.
+    pub fn say_at(&self, session_id: &str, saying: Saying, ts: Micros) -> Result<Sequence, LogFull> {
+        let body = match saying {
+            Saying::Label(verdict) => Body::Label(v1::Label { verdict: verdict.into() }),
+            Saying::Forget => Body::Forget(v1::Forget {}),
+        };
+        self.shared.metrics.event(&body);
+        self.shared.log.append(v1::Event {
+            id: None,
+            ts_us: ts.0,
+            tenant: self.shared.settings.tenant.to_string(),
+            principal: String::new(),
+            session_id: session_id.to_owned(),
+            server: String::new(),
+            digest_key: self.shared.settings.key.id,
+            body: Some(body),
+        })
     }
 
     /// The calls that wait for a person.

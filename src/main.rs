@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => app::replay(&args),
         Command::Hold(args) => app::hold(&args),
         Command::Key(args) => app::key(&args),
+        Command::Label(args) => app::label(&args),
+        Command::Forget(args) => app::forget(&args),
     });
     match result {
         Ok(code) => code,

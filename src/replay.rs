@@ -5,6 +5,7 @@
 //! Not here: what is learned; how files are written.
 
 mod frames;
+mod labels;
 mod marker;
 mod summary;
 
@@ -23,12 +24,13 @@ use undercurrent_schemas::ids::{Micros, Sequence, Tick};
 use undercurrent_schemas::v1;
 
 pub use frames::FrameError;
+pub use labels::LabelError;
 pub use marker::MarkerError;
 pub use summary::Summary;
 
 use crate::clock::EventClock;
 use crate::config::Payload;
-use crate::edge::{Edge, EdgeSettings, SessionKey, SessionRef, Transport};
+use crate::edge::{Edge, EdgeSettings, Saying, SessionKey, SessionRef, Transport};
 use crate::engine::{Engine, EngineError};
 use crate::history::{History, HistoryError, HistoryOptions, HistoryWriter, Retries};
 use crate::log::{EmbeddedLog, EventLog, LogError, LogFull, LogOptions, Tail};
@@ -36,6 +38,7 @@ use crate::policy::Policy;
 use crate::pump::{REPLAY_TICK_US, rows_of};
 use crate::telemetry::EdgeMetrics;
 use frames::{Frame, Frames, Said};
+use labels::Labels;
 use marker::Marker;
 
 /// Ticks whose rows may wait for the disk.
@@ -48,6 +51,8 @@ const SWEEP_US: i64 = 60_000_000;
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
     pub inputs: Vec<PathBuf>,
+    /// What is said about sessions, and when.
+    pub labels: Option<PathBuf>,
     pub history: PathBuf,
     pub workers: usize,
     pub partitions: u32,
@@ -63,6 +68,8 @@ pub struct ReplayOptions {
 pub enum ReplayError {
     #[error(transparent)]
     Frames(#[from] FrameError),
+    #[error(transparent)]
+    Labels(#[from] LabelError),
     #[error(transparent)]
     Marker(#[from] MarkerError),
     #[error("replay into {0}: the directory is not empty and holds no replay; choose a new directory")]
@@ -84,7 +91,8 @@ pub enum ReplayError {
 
 /// Replays; returns what came of it. `progress`: draw a bar on the terminal.
 pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, ReplayError> {
-    let inputs = marker::Inputs::of(&options.inputs, options.partitions)?;
+    let all: Vec<_> = options.inputs.iter().chain(&options.labels).cloned().collect();
+    let inputs = marker::Inputs::of(&all, options.partitions)?;
     let mut marker = Marker::claim(&options.history, &inputs)?;
     if let Some(summary) = marker.finished() {
         return Ok(summary.clone());
@@ -93,8 +101,10 @@ pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, Replay
     let bar = bar(&inputs, progress);
     let mut frames = Frames::open(&options.inputs)?;
     let mut group: Vec<Frame> = Vec::new();
+    let mut labels = options.labels.as_deref().map(Labels::read).transpose()?.unwrap_or_default();
     let (mut tick, mut watermark) = (Tick(0), Micros(i64::MIN));
-    while let Some(frame) = frames.next()? {
+    let mut head = frames.next()?;
+    while let Some(frame) = next(&mut head, &mut frames, &mut labels)? {
         let at = Tick(tick.0.max(u64::try_from(frame.ts.0 / REPLAY_TICK_US).unwrap_or(0)));
         if at != tick && !group.is_empty() {
             run.tick(tick, watermark, &mut group)?;
@@ -113,6 +123,16 @@ pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, Replay
     bar.finish_and_clear();
     marker.finish(&summary)?;
     Ok(summary)
+}
+
+/// The next frame or label: a label is said before what the recording has at that instant, or after its end.
+fn next(head: &mut Option<Frame>, frames: &mut Frames, labels: &mut Labels) -> Result<Option<Frame>, ReplayError> {
+    let due = head.as_ref().map_or(Micros(i64::MAX), |frame| frame.ts);
+    match labels.until(due) {
+        Some(label) => Ok(Some(label)),
+        None if head.is_none() => Ok(None),
+        None => Ok(std::mem::replace(head, frames.next()?)),
+    }
 }
 
 fn bar(inputs: &marker::Inputs, progress: bool) -> ProgressBar {
@@ -215,6 +235,11 @@ impl Run {
     }
 
     fn observe(&self, frame: &Frame) {
+        if let Said::Label(verdict) = frame.said {
+            // A full queue is counted by the log, as with every event.
+            let _ = self.edge.say_at(&frame.session, Saying::Label(verdict), frame.ts);
+            return;
+        }
         let session = self.edge.session_at(
             &SessionRef {
                 server: Arc::clone(&frame.server),
@@ -228,6 +253,7 @@ impl Run {
             Said::Client(message) => drop(session.client_message_at(message, frame.ts)),
             Said::Server(message) => drop(session.server_message_at(message, frame.ts)),
             Said::End => session.end_at(frame.ts),
+            Said::Label(_) => {}
         }
     }
 

@@ -120,3 +120,61 @@ fn a_broken_line_is_named() {
     assert!(!output.status.success());
     assert!(said.contains("line 2") && said.contains("broken.jsonl"), "{said}");
 }
+
+/// Three sessions that end, and what somebody says about two of them afterwards.
+fn labelled(dir: &Path, labels: &str) -> (PathBuf, PathBuf) {
+    let (recording, said) = (dir.join("labelled.jsonl"), dir.join("labels.jsonl"));
+    let mut lines = String::new();
+    for session in 1..=3_i64 {
+        for (n, frame) in [
+            (0, r#""dir":"c2s","frame":{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read"}}"#),
+            (1, r#""dir":"s2c","frame":{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#),
+            (2, r#""end":true"#),
+        ] {
+            let ts_us = session * 10_000_000 + n * 100_000;
+            lines += &format!(
+                "{{\"ts_us\":{ts_us},\"session\":\"s-{session}\",\"client\":\"c\",\"server\":\"v\",{frame}}}\n"
+            );
+        }
+    }
+    std::fs::write(&recording, lines).expect("write the recording");
+    std::fs::write(&said, labels).expect("write the labels");
+    (recording, said)
+}
+
+fn replay_with_labels(recording: &Path, labels: &Path, history: &Path, workers: u32) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_undercurrent"))
+        .args(["--log-level", "warn", "replay"])
+        .arg(recording)
+        .arg("--labels")
+        .arg(labels)
+        .arg("--history")
+        .arg(history)
+        .args(["--workers", &workers.to_string()])
+        .output()
+        .expect("start the binary")
+}
+
+#[test]
+fn labels_are_replayed_at_their_time() {
+    const LABELS: &str = "{\"session_id\":\"s-2\",\"label\":\"malicious\",\"at_us\":25000000}\n\n\
+                          {\"session_id\":\"s-1\",\"label\":\"benign\",\"at_us\":99000000}\n";
+    let dir = TempDir::new().unwrap();
+    let (recording, labels) = labelled(dir.path(), LABELS);
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    for (history, workers) in [(&one, 1), (&two, 2), (&two, 1)] {
+        let output = replay_with_labels(&recording, &labels, history, workers);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let tables_one = tables(&one);
+    assert!(tables_one.keys().any(|path| path.starts_with("labels")), "there is a table of labels");
+    assert!(tables_one == tables(&two), "the same files with the same bytes");
+
+    let (_, other) = labelled(dir.path(), "");
+    let refused = replay_with_labels(&recording, &other, &one, 1);
+    assert!(!refused.status.success(), "other labels give another result");
+    let (_, wrong) = labelled(dir.path(), "{\"session_id\":\"s-2\",\"label\":\"odd\",\"at_us\":1}\n");
+    let refused = replay_with_labels(&recording, &wrong, &dir.path().join("three"), 1);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("line 1") && said.contains("odd"), "{said}");
+}

@@ -1,10 +1,12 @@
 //! `assess`: how unusual is this, by this model, and why?
 //!
 //! One scoring function for the request path and for the engine. Directional: only "more than usual" counts. Each
-//! term's weight is -ln of its upper-tail probability among what taught its server; the score is the sum of weights
-//! (Fisher's combination, without its independence), the p-value is conformal against all earlier scores.
+//! term's weight is -ln of its upper-tail probability among its server's earlier values, times the term's factor; the
+//! score is the sum of weights (Fisher's combination, weighted, without its independence), the p-value is conformal
+//! against all earlier scores.
 //! Invariant: a score is finite and >= 0, and is exactly the sum of its terms' weights.
 
+mod combination;
 mod left_out;
 mod reasons;
 mod score;

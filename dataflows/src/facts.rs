@@ -222,6 +222,7 @@ impl SessionFacts {
             leaves,
             leaves_dropped,
             previous_tools: self.calls.previous_tools(),
+            earlier_tools: self.calls.tools.clone(),
             position: self.calls.made,
             largest_result_bytes: self.calls.largest_result,
             repeats: self.calls.push(Arc::clone(tool), fingerprint),

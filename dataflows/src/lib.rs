@@ -3,7 +3,9 @@
 //!
 //! Not here: I/O, clocks, randomness, iteration over hash maps that could reach a result. Same log, same model.
 
+pub mod alerts;
 pub mod assess;
+pub mod catalogue;
 pub mod facts;
 pub mod graph;
 pub mod model;

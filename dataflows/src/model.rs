@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
 
 pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin};
-pub use entry::{Entry, GLOBAL, NONE, Part, name_hash, name_text};
+pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
 
@@ -42,6 +42,11 @@ pub struct Model {
 pub(crate) struct Marginal {
     pub(crate) total: u64,
     pub(crate) distinct: u64,
+}
+
+/// A count of facts in whole sessions' worth.
+pub(crate) fn in_full(count: u64) -> f64 {
+    count as f64 / f64::from(FULL_WEIGHT)
 }
 
 impl Marginal {
@@ -82,6 +87,11 @@ impl Model {
         self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
     }
 
+    /// How often something was seen: an entry's count in whole sessions' worth.
+    pub(crate) fn seen(&self, part: Part, scope: u64, key: u64, bin: u32) -> f64 {
+        in_full(self.count(part, scope, key, bin))
+    }
+
     /// The text of a name hash.
     #[must_use]
     pub fn name(&self, hash: u64) -> Option<&Arc<str>> {
@@ -108,9 +118,9 @@ impl Model {
         self.marginals.get(&(part, scope)).copied().unwrap_or_default()
     }
 
-    /// Values seen at a parameter that differ from each other.
-    pub(crate) fn distinct_values(&self, scope: u64, parameter: u64) -> u64 {
-        self.distinct_values.get(&(scope, parameter)).copied().unwrap_or(0)
+    /// Values that a parameter took from one source and that differ from each other.
+    pub(crate) fn distinct_values(&self, scope: u64, flow: u64) -> u64 {
+        self.distinct_values.get(&(scope, flow)).copied().unwrap_or(0)
     }
 
     pub(crate) fn histograms(&self, part: Part, scope: u64) -> Option<&Histograms> {
@@ -140,7 +150,7 @@ impl Model {
     fn set(&mut self, entry: Entry, total: u64) {
         let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
         match entry.part {
-            Part::Tool => self.marginal_mut(Part::Tool, entry.scope).change(before, total),
+            Part::Tool | Part::Places => self.marginal_mut(entry.part, entry.scope).change(before, total),
             Part::Sessions => self.marginal_mut(Part::Sessions, GLOBAL).change(before, total),
             Part::Value => {
                 let distinct = self.distinct_values.entry((entry.scope, entry.key)).or_default();
@@ -169,7 +179,10 @@ impl Model {
             | Part::RequestBytes
             | Part::ResponseBytes
             | Part::Latency
-            | Part::Outcome => {}
+            | Part::Outcome
+            | Part::Place
+            | Part::ToolSessions
+            | Part::Before => {}
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct LeafFact {
     pub source: u64,
     /// Keyed digest of the value.
     pub value: u64,
+    /// Where in that result the value stood.
+    pub place: v1::Place,
+    /// Only an identifying part of the value stood there.
+    pub place_of_part: bool,
     /// The value is a URL on a host that this session had not seen.
     pub new_host: bool,
 }
@@ -28,12 +32,34 @@ impl LeafFact {
         self.source != none()
     }
 
-    /// The bin of the value among its parameter's values.
+    /// The bin of the place among the places of values; `None` of a value without a source. The numbers are kept in
+    /// files: never renumber.
+    #[must_use]
+    pub fn place_bin(&self) -> Option<u32> {
+        if !self.has_source() {
+            return None;
+        }
+        let kind = match self.place {
+            v1::Place::Unspecified => return None,
+            v1::Place::Field => 0,
+            v1::Place::Item => 1,
+            v1::Place::Text => 2,
+        };
+        Some(if self.place_of_part { kind + 3 } else { kind })
+    }
+
+    /// The bin of the value among the values that its parameter took from its source.
     #[must_use]
     pub const fn value_bin(&self) -> u32 {
         (self.value >> 48) as u32
     }
 }
+
+/// Kinds of places: a field, an item or running text, each for a whole value or a part of one.
+pub const PLACES: usize = 6;
+
+/// Tools of a session that count as called earlier: the first so many.
+pub const EARLIER_TOOLS_MAX: usize = 16;
 
 /// The name hash of "no tool".
 #[must_use]
@@ -54,6 +80,23 @@ pub struct CallFact {
     pub largest_result_bytes: u64,
     pub repeats: u32,
     pub leaves: Box<[LeafFact]>,
+}
+
+/// What of a session's past a call is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    /// Name hash of the tool called last; [`NONE`]'s before the first call.
+    pub previous: u64,
+    /// Name hashes of the tools called before, each once, in the order of their first calls.
+    pub earlier: &'a [u64],
+}
+
+impl Past<'static> {
+    /// Of a session's first call.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { previous: none(), earlier: &[] }
+    }
 }
 
 /// How a call ended, as far as learning cares.
@@ -85,7 +128,14 @@ impl CallFact {
                 let source = name_hash(&[&leaf.source]);
                 name(source, &[&leaf.source]);
                 let new_host = leaf.host != 0 && !leaf.host_known;
-                LeafFact { parameter, source, value: leaf.value, new_host }
+                LeafFact {
+                    parameter,
+                    source,
+                    value: leaf.value,
+                    place: leaf.place(),
+                    place_of_part: leaf.place_of_part,
+                    new_host,
+                }
             })
             .collect();
         Some(Self {
@@ -108,9 +158,28 @@ impl SessionFact {
         self.calls.insert(at, (call, answer));
     }
 
-    /// The calls with the tool before each ([`NONE`]'s hash before the first).
-    pub fn with_previous(&self) -> impl Iterator<Item = (u64, &CallFact, &Answer)> {
-        let previous = std::iter::once(none()).chain(self.calls.iter().map(|(call, _)| call.tool));
-        previous.zip(&self.calls).map(|(previous, (call, answer))| (previous, call, answer))
+    /// The tools called, each once, in the order of their first calls.
+    #[must_use]
+    pub fn tools(&self) -> Vec<u64> {
+        let mut tools = Vec::new();
+        for (call, _) in &self.calls {
+            if tools.len() < EARLIER_TOOLS_MAX && !tools.contains(&call.tool) {
+                tools.push(call.tool);
+            }
+        }
+        tools
+    }
+
+    /// Calls `each` with every call and its past, in order.
+    pub fn with_past(&self, mut each: impl FnMut(Past<'_>, &CallFact, &Answer)) {
+        let mut earlier = Vec::new();
+        let mut previous = none();
+        for (call, answer) in &self.calls {
+            each(Past { previous, earlier: &earlier }, call, answer);
+            previous = call.tool;
+            if earlier.len() < EARLIER_TOOLS_MAX && !earlier.contains(&call.tool) {
+                earlier.push(call.tool);
+            }
+        }
     }
 }

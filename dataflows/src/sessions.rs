@@ -6,24 +6,31 @@
 
 mod calls;
 mod close;
+mod contribution;
+mod labels;
 mod names;
 mod outbox;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{EndReason, EntityKind};
-use undercurrent_schemas::v1::{self, event::Body};
+use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 pub use names::Dictionary;
 pub use outbox::{Counters, Measure, Outbox};
+pub use watch::Rules;
 
 use calls::{Calls, Settled};
+use contribution::Contribution;
+use watch::Watch;
 
 use crate::assess::LeftOut;
+use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
-use crate::model::{Entry, Model, name_hash};
+use crate::model::{FULL_WEIGHT, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
 
 /// When things end, by event time.
@@ -37,6 +44,8 @@ pub struct Timing {
     pub call_timeout_us: i64,
     /// How long a session's id is remembered, so that what comes later is its next part.
     pub session_memory_us: i64,
+    /// How long after its end a session can be labelled and unlearned.
+    pub unlearn_us: i64,
 }
 
 /// Who is flagged, and who may teach.
@@ -44,8 +53,22 @@ pub struct Timing {
 pub struct Gate {
     /// Flag sessions whose p-value is at most this: the alert budget.
     pub flag_p: f64,
-    /// Do not learn from sessions whose p-value is at most this.
+    /// Doubt sessions whose p-value is at most this: they teach with the weight below.
     pub learn_p: f64,
+    /// In eighths of a session, up to [`FULL_WEIGHT`]; 0 = they teach nothing.
+    pub doubtful_weight: u32,
+}
+
+impl Gate {
+    /// How much a session teaches: what is rare among good sessions is learned from many of them, while what comes
+    /// with attacks alone stays nearly unknown.
+    #[must_use]
+    pub fn weight(&self, p_value: Option<f64>) -> u32 {
+        match p_value {
+            Some(p_value) if p_value <= self.learn_p => self.doubtful_weight.min(FULL_WEIGHT),
+            _ => FULL_WEIGHT,
+        }
+    }
 }
 
 /// What the state machine is told once.
@@ -53,10 +76,14 @@ pub struct Gate {
 pub struct Settings {
     pub timing: Timing,
     pub gate: Gate,
+    /// From how many on loops, streaks and probes are told.
+    pub rules: Rules,
     /// Terms that add nothing to a session's score.
     pub left_out: LeftOut,
     /// Calls of one session that wait for an answer; the oldest is settled as unanswered beyond that.
     pub open_calls_max: usize,
+    /// Ended parts of one partition that can be unlearned; beyond that the oldest no longer can.
+    pub unlearnable_max: usize,
 }
 
 impl Default for Settings {
@@ -68,10 +95,13 @@ impl Default for Settings {
                 lateness_us: 30 * SECOND,
                 call_timeout_us: 300 * SECOND,
                 session_memory_us: 3_600 * SECOND,
+                unlearn_us: 86_400 * SECOND,
             },
-            gate: Gate { flag_p: 0.01, learn_p: 0.01 },
+            gate: Gate { flag_p: 0.01, learn_p: 0.1, doubtful_weight: 1 },
+            rules: Rules::default(),
             left_out: LeftOut::default(),
             open_calls_max: 1024,
+            unlearnable_max: 16 * 1024,
         }
     }
 }
@@ -83,6 +113,8 @@ pub struct PartitionSessions {
     /// When to look at a session again: never later than something of it falls due.
     due: BTreeSet<(Micros, Arc<str>)>,
     watermark: Micros,
+    /// Ended parts that are kept, oldest first: (kept until, session, number).
+    kept: BTreeSet<(Micros, Arc<str>, u32)>,
     learning: Learning,
 }
 
@@ -94,6 +126,7 @@ struct Learning {
     dictionary: Dictionary,
     /// Sessions with an open part.
     open: usize,
+    definitions: LastSeen,
 }
 
 /// Whose session it is: the same in every row.
@@ -118,6 +151,8 @@ struct Session {
     /// Number of its next part.
     next_part: u32,
     last_seen: Micros,
+    /// What was last said about it.
+    label: Verdict,
     /// Its entry in `due`.
     due: Micros,
 }
@@ -131,18 +166,21 @@ struct Part {
     messages: u64,
     errors: u64,
     fact: SessionFact,
+    contribution: Contribution,
+    watch: Watch,
 }
 
-/// A part that has ended and been scored; kept while late messages may still correct what it taught.
+/// A part that has ended and been scored; kept while it can be unlearned.
 #[derive(Debug)]
 struct ClosedPart {
     number: u32,
     started: Micros,
     ended: Micros,
     fact: SessionFact,
-    /// It taught: a correction retracts its facts and teaches them anew.
-    taught: bool,
-    keep_until: Micros,
+    contribution: Contribution,
+    /// Until here late messages may correct what it taught.
+    correctable_until: Micros,
+    kept_until: Micros,
 }
 
 impl PartitionSessions {
@@ -152,7 +190,14 @@ impl PartitionSessions {
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             watermark: Micros(i64::MIN),
-            learning: Learning { partition, settings, dictionary: Dictionary::default(), open: 0 },
+            kept: BTreeSet::new(),
+            learning: Learning {
+                partition,
+                settings,
+                dictionary: Dictionary::default(),
+                open: 0,
+                definitions: LastSeen::default(),
+            },
         }
     }
 
@@ -178,6 +223,8 @@ impl PartitionSessions {
                 out.counters.gap_events += gap.events;
             }
             Some(Body::Heartbeat(_)) => {}
+            Some(Body::Label(label)) => self.label(event, label.verdict(), out),
+            Some(Body::Forget(_)) => self.forget(event, out),
             None => out.counters.corrupt += 1,
         }
     }
@@ -195,7 +242,7 @@ impl PartitionSessions {
         if event.session_id.is_empty() {
             return;
         }
-        let Self { sessions, due, watermark, learning } = self;
+        let Self { sessions, due, watermark, kept, learning } = self;
         let timing = learning.settings.timing;
         out.counters.late += u64::from(ts.plus(timing.lateness_us) < *watermark);
         if !sessions.contains_key(event.session_id.as_str()) {
@@ -205,11 +252,12 @@ impl PartitionSessions {
         let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
         // The watermark may not have been seen between the two: that must not depend on where ticks were cut.
         if session.open.as_ref().is_some_and(|part| timing.idle_at(part.last) < ts) {
-            session.close(None, EndReason::Idle, model, learning, out);
+            kept.extend(session.close(None, EndReason::Idle, model, learning, out));
         }
         let was_open = session.open.is_some();
-        let part = session.part_of(ts, message);
+        let part = session.part_of(ts, message, *watermark);
         learning.open += usize::from(session.open.is_some() && !was_open);
+        session.look_at(message, ts, learning, out);
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
             Some(call) => session.calls.request(part, message, call, &learning.settings).into_iter().collect(),
@@ -218,12 +266,14 @@ impl PartitionSessions {
         };
         session.settle(settled, learning, out);
         session.reschedule(&timing, due);
+        self.drop_oldest_kept();
     }
 
     fn end(&mut self, session_id: &str, ts: Micros, model: Option<&Model>, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        session.close(Some(ts), EndReason::Closed, model, &mut self.learning, out);
+        self.kept.extend(session.close(Some(ts), EndReason::Closed, model, &mut self.learning, out));
         session.reschedule(&self.learning.settings.timing, &mut self.due);
+        self.drop_oldest_kept();
     }
 
     /// The watermark moved: whatever falls due by it ends, in order of (time, session).
@@ -232,7 +282,7 @@ impl PartitionSessions {
             return;
         }
         self.watermark = watermark;
-        let Self { sessions, due, learning, .. } = self;
+        let Self { sessions, due, kept, learning, .. } = self;
         let timing = learning.settings.timing;
         let reason = if watermark == Micros(i64::MAX) { EndReason::ReplayEnd } else { EndReason::Idle };
         while due.first().is_some_and(|(due, _)| *due < watermark) {
@@ -242,13 +292,28 @@ impl PartitionSessions {
             let timed_out = session.calls.time_out(watermark, &timing);
             session.settle(timed_out, learning, out);
             if session.open.as_ref().is_some_and(|part| timing.idle_at(part.last) < watermark) {
-                session.close(None, reason, model, learning, out);
+                kept.extend(session.close(None, reason, model, learning, out));
             }
-            session.closed.retain(|part| part.keep_until >= watermark);
+            session.closed.retain(|part| part.kept_until >= watermark);
             if session.is_forgettable(watermark, &timing) {
                 sessions.remove(&id);
             } else {
                 session.reschedule(&timing, due);
+            }
+        }
+        while kept.first().is_some_and(|(until, ..)| *until < watermark) {
+            kept.pop_first();
+        }
+        self.drop_oldest_kept();
+    }
+
+    /// Holds what is kept for unlearning within its bound.
+    fn drop_oldest_kept(&mut self) {
+        while self.kept.len() > self.learning.settings.unlearnable_max {
+            let Some((_, id, number)) = self.kept.pop_first() else { return };
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.closed.retain(|part| part.number != number);
+                session.reschedule(&self.learning.settings.timing, &mut self.due);
             }
         }
     }
@@ -301,22 +366,33 @@ impl Session {
             calls: Calls::default(),
             next_part: 0,
             last_seen: Micros(i64::MIN),
+            label: Verdict::Unspecified,
             due: Micros(i64::MAX),
         }
     }
 
     /// The part that a message of this time belongs to: a closed one if it lies inside it, else the open one, which it
     /// may begin.
-    fn part_of(&mut self, ts: Micros, message: &v1::Message) -> u32 {
+    fn part_of(&mut self, ts: Micros, message: &v1::Message, watermark: Micros) -> u32 {
         self.last_seen = self.last_seen.max(ts);
         let is_error = message.result.as_ref().is_some_and(|result| !result.error_type.is_empty());
-        if let Some(closed) = self.closed.iter().find(|part| part.started <= ts && ts <= part.ended) {
+        let mut correctable = self.closed.iter().filter(|part| part.correctable_until >= watermark);
+        if let Some(closed) = correctable.find(|part| part.started <= ts && ts <= part.ended) {
             return closed.number;
         }
         let part = self.open.get_or_insert_with(|| {
             let number = self.next_part;
             self.next_part += 1;
-            Part { number, started: ts, last: ts, messages: 0, errors: 0, fact: SessionFact::default() }
+            Part {
+                number,
+                started: ts,
+                last: ts,
+                messages: 0,
+                errors: 0,
+                fact: SessionFact::default(),
+                contribution: Contribution::default(),
+                watch: Watch::default(),
+            }
         });
         part.started = part.started.min(ts);
         part.last = part.last.max(ts);
@@ -325,14 +401,42 @@ impl Session {
         part.number
     }
 
+    /// What rules and the tool catalogue want of a message.
+    fn look_at(&mut self, message: &v1::Message, ts: Micros, learning: &mut Learning, out: &mut Outbox) {
+        if let (Some(call), Some(part)) = (&message.call, &mut self.open) {
+            part.watch.call(ts, &message.target, call.fingerprint, &self.identity, &learning.settings.rules, out);
+        }
+        for definition in &message.tool_definitions {
+            if learning.definitions.is_new(self.identity.scope, definition) {
+                out.met.push(Met {
+                    ts,
+                    partition: learning.partition,
+                    tenant: self.identity.tenant.to_string(),
+                    server: self.identity.server.to_string(),
+                    session_id: self.identity.id.to_string(),
+                    definition: definition.clone(),
+                });
+            }
+        }
+    }
+
     /// Settled calls become rows and measures, and facts of the part that they belong to.
     fn settle(&mut self, settled: impl IntoIterator<Item = Settled>, learning: &mut Learning, out: &mut Outbox) {
         for call in settled {
             call.report(&self.identity, learning.partition, out);
+            let scope = self.identity.scope;
+            let score = call.score();
             if let Some(closed) = self.closed.iter_mut().find(|part| part.number == call.part) {
+                if let Some(score) = score {
+                    closed.contribution.call_score(scope, score, out);
+                }
                 closed.correct(self.identity.scope, call, &mut learning.dictionary, out);
             } else if let Some(part) = self.open.as_mut().filter(|part| part.number == call.part) {
-                let answer = call.answer();
+                let (answer, rules) = (call.answer(), &learning.settings.rules);
+                part.watch.settled(&call.fact, answer.outcome, &self.identity, &learning.dictionary, rules, out);
+                if let Some(score) = score {
+                    part.contribution.call_score(scope, score, out);
+                }
                 part.fact.insert(call.fact, answer);
             }
         }
@@ -343,7 +447,7 @@ impl Session {
         let next = [
             self.open.as_ref().map(|part| timing.idle_at(part.last)),
             self.calls.first_deadline(timing),
-            self.closed.front().map(|part| part.keep_until),
+            self.closed.front().map(|part| part.kept_until),
             self.is_over().then(|| self.last_seen.plus(timing.session_memory_us)),
         ];
         let next = next.into_iter().flatten().min().unwrap_or(Micros(i64::MAX));
@@ -369,13 +473,7 @@ impl ClosedPart {
     /// A call that was settled after its part ended: what the part taught is corrected, its score stays.
     fn correct(&mut self, scope: u64, call: Settled, dictionary: &mut Dictionary, out: &mut Outbox) {
         out.counters.corrections += 1;
-        let mut teach = |fact: &SessionFact, sign: i64, out: &mut Outbox| {
-            crate::teach::taught_facts(scope, fact, |entry: Entry| out.sums.push((entry, sign)));
-            dictionary.learn_pairs(fact, out);
-        };
-        if self.taught {
-            teach(&self.fact, -1, out);
-        }
+        let before = self.fact.clone();
         let answer = call.answer();
         let known =
             self.fact.calls.iter_mut().find(|(fact, _)| (fact.ts, fact.order) == (call.fact.ts, call.fact.order));
@@ -383,8 +481,7 @@ impl ClosedPart {
             Some((_, old)) => *old = answer,
             None => self.fact.insert(call.fact, answer),
         }
-        if self.taught {
-            teach(&self.fact, 1, out);
-        }
+        self.contribution.correct(scope, &before, &self.fact, out);
+        dictionary.learn_pairs(&self.fact, out);
     }
 }

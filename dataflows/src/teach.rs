@@ -5,22 +5,27 @@
 
 use undercurrent_schemas::rows::CallOutcome;
 
-use crate::assess::{CallTerms, SessionTerms, flow_key, shape_key, transition_key};
-use crate::model::{Entry, Part, score_bin, term_bin};
+use crate::assess::{flow_key, shape_key, transition_key};
+use crate::model::{Entry, Part, term_bin};
 use crate::session::SessionFact;
 
-/// The counts that the facts of a taught session add, each 1 (equal entries may repeat).
+/// The counts that the facts of a taught session add, each the session's weight (equal entries may repeat).
 pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry)) {
     let mut count = |part, key, bin| add(Entry { part, scope, key, bin });
-    for (previous, call, answer) in session.with_previous() {
+    session.with_past(|past, call, answer| {
         count(Part::Tool, call.tool, 0);
-        count(Part::Departures, previous, 0);
-        count(Part::Transition, transition_key(previous, call.tool), 0);
+        count(Part::Departures, past.previous, 0);
+        count(Part::Transition, transition_key(past.previous, call.tool), 0);
         count(Part::Shape, shape_key(call.tool, call.shape), 0);
         for leaf in &call.leaves {
+            let flow = flow_key(leaf.parameter, leaf.source);
             count(Part::Parameter, leaf.parameter, 0);
-            count(Part::Flow, flow_key(leaf.parameter, leaf.source), 0);
-            count(Part::Value, leaf.parameter, leaf.value_bin());
+            count(Part::Flow, flow, 0);
+            count(Part::Value, flow, leaf.value_bin());
+            if let Some(place) = leaf.place_bin() {
+                count(Part::Place, flow, place);
+                count(Part::Places, 0, place);
+            }
         }
         count(Part::RequestBytes, call.tool, term_bin(call.arguments_bytes as f64));
         count(Part::Outcome, call.tool, outcome_bin(answer.outcome));
@@ -28,26 +33,15 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
             count(Part::ResponseBytes, call.tool, term_bin(answer.response_bytes as f64));
             count(Part::Latency, call.tool, term_bin(latency_us as f64));
         }
-    }
-    count(Part::Sessions, 0, 0);
-}
-
-/// The counts that the terms of a taught session add to the histograms.
-pub fn taught_terms(scope: u64, session: &SessionTerms, calls: &[CallTerms], mut add: impl FnMut(Entry)) {
-    for call in calls {
-        for (term, value) in call.values.iter().enumerate() {
-            add(Entry { part: Part::CallTerm, scope, key: term as u64, bin: term_bin(*value) });
+    });
+    let tools = session.tools();
+    for (index, tool) in tools.iter().enumerate() {
+        count(Part::ToolSessions, *tool, 0);
+        for earlier in &tools[..index] {
+            count(Part::Before, transition_key(*earlier, *tool), 0);
         }
     }
-    for (term, value) in session.values.iter().enumerate() {
-        add(Entry { part: Part::SessionTerm, scope, key: term as u64, bin: term_bin(*value) });
-    }
-}
-
-/// The count that a score adds to the calibration: every score does, taught or not.
-#[must_use]
-pub fn calibration(part: Part, scope: u64, score: f64) -> Entry {
-    Entry { part, scope, key: 0, bin: score_bin(score) }
+    count(Part::Sessions, 0, 0);
 }
 
 /// The bin of an outcome. The numbers are kept in files: never renumber.

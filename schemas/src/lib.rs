@@ -3,6 +3,7 @@
 //! Not here: I/O, clocks, decisions. Everything depends on this crate; it depends on nothing of ours.
 
 pub mod ids;
+mod labels;
 pub mod log;
 pub mod rows;
 pub mod tables;

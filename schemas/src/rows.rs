@@ -117,6 +117,158 @@ pub struct SessionRow {
     pub flagged: Option<bool>,
     /// Its contributions entered the model.
     pub taught: bool,
+    /// With what weight, in eighths.
+    pub taught_eighths: u32,
+}
+
+/// What became of something said about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LabelOutcome {
+    /// What its ended parts taught is as was asked for; parts to come will be.
+    Applied,
+    /// The session is not known: it never was, or it ended before the horizon of unlearning.
+    TooOld,
+}
+
+impl LabelOutcome {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::TooOld => "too_old",
+        }
+    }
+}
+
+/// A label, or a wish to be forgotten, and what became of it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LabelRow {
+    pub source: Source,
+    /// Which record said so.
+    pub event: v1::EventId,
+    pub ts: Micros,
+    pub session_id: String,
+    /// `benign`, `malicious`, `clear` or `forget`.
+    pub label: String,
+    pub outcome: LabelOutcome,
+    /// Ended parts whose contribution changed.
+    pub parts: u32,
+}
+
+/// What happened to a tool's definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ToolChange {
+    FirstSeen,
+    Changed,
+}
+
+impl ToolChange {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstSeen => "first_seen",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// A tool's definition, when it was first seen or changed.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ToolRow {
+    pub source: Source,
+    pub ts: Micros,
+    pub tenant: String,
+    pub server: String,
+    pub tool: String,
+    /// Who was told this definition.
+    pub session_id: String,
+    pub change: ToolChange,
+    /// Of the canonical definition.
+    pub definition_hash: u64,
+    /// What changed, in words.
+    pub what: Vec<String>,
+    /// What is odd about it, in words.
+    pub findings: Vec<String>,
+    /// Other servers with a tool of this name.
+    pub also_at: Vec<String>,
+    /// Canonical JSON.
+    pub definition: String,
+}
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum AlertKind {
+    /// A session's p-value is within the alert budget.
+    Flagged,
+    /// Equal calls in a row.
+    Loop,
+    /// Two calls that take turns.
+    LoopOfTwo,
+    ErrorStreak,
+    /// Values of a secret are tried.
+    Probing,
+    /// A tool is defined anew.
+    ToolChanged,
+    /// A definition hides characters, or gives orders to the model.
+    ToolText,
+    /// Two servers have a tool of one name.
+    ToolShadowed,
+}
+
+impl AlertKind {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flagged => "flagged",
+            Self::Loop => "loop",
+            Self::LoopOfTwo => "loop_of_two",
+            Self::ErrorStreak => "error_streak",
+            Self::Probing => "probing",
+            Self::ToolChanged => "tool_changed",
+            Self::ToolText => "tool_text",
+            Self::ToolShadowed => "tool_shadowed",
+        }
+    }
+}
+
+/// Where an alert is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum AlertState {
+    Open,
+    Updated,
+    Resolved,
+}
+
+impl AlertState {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Updated => "updated",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// A step in an alert's life; its rows share the id.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AlertRow {
+    pub source: Source,
+    pub ts: Micros,
+    pub alert_id: String,
+    pub kind: AlertKind,
+    pub state: AlertState,
+    pub server: String,
+    /// A session id, or `server/tool`.
+    pub subject: String,
+    pub opened_at: Micros,
+    /// Signals so far.
+    pub times: u64,
+    pub text: String,
 }
 
 /// What a feature row is about.

@@ -10,15 +10,18 @@
 
 use arrow::datatypes::SchemaRef;
 
+pub mod alerts;
 mod assessed;
 pub mod calls;
 mod columns;
 pub mod features;
+pub mod labels;
 pub mod messages;
 pub mod models;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 
 /// Version of all schemas together; in the footer of every file.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -31,11 +34,23 @@ pub enum Table {
     Sessions,
     Features,
     Models,
+    Labels,
+    Tools,
+    Alerts,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 5] = [Self::Messages, Self::Calls, Self::Sessions, Self::Features, Self::Models];
+    pub const ALL: [Self; 8] = [
+        Self::Messages,
+        Self::Calls,
+        Self::Sessions,
+        Self::Features,
+        Self::Models,
+        Self::Labels,
+        Self::Tools,
+        Self::Alerts,
+    ];
 
     /// Name of the table and of its directory.
     #[must_use]
@@ -46,6 +61,9 @@ impl Table {
             Self::Sessions => "sessions",
             Self::Features => "features",
             Self::Models => "models",
+            Self::Labels => "labels",
+            Self::Tools => "tools",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -58,6 +76,9 @@ impl Table {
             Self::Sessions => sessions::schema(),
             Self::Features => features::schema(),
             Self::Models => models::schema(),
+            Self::Labels => labels::schema(),
+            Self::Tools => tools::schema(),
+            Self::Alerts => alerts::schema(),
         }
     }
 
@@ -66,7 +87,13 @@ impl Table {
     pub const fn sorted_by(self) -> [&'static str; 3] {
         match self {
             Self::Messages => ["tick", "partition", "offset"],
-            Self::Calls | Self::Sessions | Self::Features | Self::Models => ["tick", "partition", "ordinal"],
+            Self::Calls
+            | Self::Sessions
+            | Self::Features
+            | Self::Models
+            | Self::Labels
+            | Self::Tools
+            | Self::Alerts => ["tick", "partition", "ordinal"],
         }
     }
 }

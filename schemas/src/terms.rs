@@ -26,6 +26,15 @@ impl TermKind {
             Self::ToolBitsMax => "tool_bits_max",
             Self::ArgumentsBytesMax => "arguments_bytes_max",
             Self::RepeatsMax => "repeats_max",
+            Self::SkipBits => "skip_bits",
+            Self::PlaceBits => "place_bits",
+            Self::OriginBits => "origin_bits",
+            Self::FreshBits => "fresh_bits",
+            Self::SkipBitsSum => "skip_bits_sum",
+            Self::PlaceBitsMax => "place_bits_max",
+            Self::OriginBitsMax => "origin_bits_max",
+            Self::FreshBitsMax => "fresh_bits_max",
+            Self::ShapeBitsMax => "shape_bits_max",
         }
     }
 }

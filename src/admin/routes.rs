@@ -1,5 +1,6 @@
 //! Which path answers what.
 
+use axum::extract::DefaultBodyLimit;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,13 +8,18 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 
-use super::{AdminState, Check, Status, console, guard, holds, token};
+use super::{AdminState, Check, Status, console, guard, holds, labels, token};
+
+/// Largest body of a request that writes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The routes of the admin listener.
 pub fn router(state: AdminState) -> Router {
     let with_token = Router::new()
         .route("/api/v1/holds", get(holds::list))
         .route("/api/v1/holds/{ticket}", post(holds::answer))
+        .route("/api/v1/labels", post(labels::label))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), token::required));
     Router::new()
         .merge(with_token)

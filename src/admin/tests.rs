@@ -1,6 +1,11 @@
-use http_body_util::{BodyExt, Empty};
+use std::future::Future;
+use std::pin::Pin;
+
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+
+use undercurrent_schemas::v1::label::Verdict;
 
 use super::*;
 use crate::data_dir::DataDir;
@@ -74,8 +79,27 @@ struct Answer {
     body: String,
 }
 
+/// Knows one session, and one that ended long ago.
+#[derive(Debug)]
+struct TwoSessions;
+
+impl Labeller for TwoSessions {
+    fn label(&self, session_id: &str, verdict: Verdict) -> Pin<Box<dyn Future<Output = Labelled> + Send + '_>> {
+        let labelled = match (session_id, verdict) {
+            ("s-1", Verdict::Malicious) => Labelled::Applied { parts: 2 },
+            ("s-old", _) => Labelled::TooOld,
+            _ => Labelled::Full,
+        };
+        Box::pin(async move { labelled })
+    }
+}
+
 /// One request over a real connection, with exactly these headers.
 async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_with(status, method, path, headers, "").await
+}
+
+async fn ask_with(status: Status, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let data = tempfile::tempdir().unwrap();
     let token = DataDir::open(data.path()).unwrap().admin_token().clone();
     let registry = Registry::new();
@@ -85,6 +109,7 @@ async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)])
         source: Arc::new(Fixed(status)),
         registry,
         hosts: Arc::default(),
+        labeller: Arc::new(TwoSessions),
         tickets: Arc::new(OneTicket),
         token: token.clone(),
     };
@@ -98,7 +123,8 @@ async fn ask(status: Status, method: &str, path: &str, headers: &[(&str, &str)])
     for (name, value) in headers {
         request = request.header(*name, value.replace("TOKEN", token.reveal()));
     }
-    let response = sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+    let response =
+        sender.send_request(request.body(Full::new(bytes::Bytes::from(body.to_owned()))).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
     server.abort();
@@ -178,6 +204,32 @@ async fn nothing_can_be_written() {
         assert_eq!(answer.status, 405, "{method}");
     }
     assert_eq!(get(example(), "/api").await.status, 404);
+}
+
+#[tokio::test]
+async fn labels_want_the_token_and_say_what_became_of_them() {
+    const BAD: &str = r#"{"session_id": "s-1", "label": "malicious"}"#;
+    const OLD: &str = r#"{"session_id": "s-old", "label": "clear"}"#;
+    const BUSY: &str = r#"{"session_id": "s-2", "label": "benign"}"#;
+    for (authorization, body, expect, says) in [
+        ("", BAD, 401, "admin.token"),
+        ("Bearer 00", BAD, 401, "admin.token"),
+        ("TOKEN", BAD, 401, "admin.token"),
+        ("Bearer TOKEN", BAD, 200, r#"{"outcome":"applied","parts":2}"#),
+        ("Bearer TOKEN", OLD, 409, "engine.unlearn_horizon_s"),
+        ("Bearer TOKEN", BUSY, 503, "full"),
+        ("Bearer TOKEN", "{}", 400, "session_id"),
+        ("Bearer TOKEN", r#"{"session_id": "s-1", "label": "odd"}"#, 400, "label"),
+        ("Bearer TOKEN", r#"{"session_id": "", "label": "clear"}"#, 400, "session_id"),
+    ] {
+        let headers = [("host", "localhost"), ("authorization", authorization)];
+        let answer = ask_with(example(), "POST", "/api/v1/labels", &headers, body).await;
+        assert_eq!(answer.status, expect, "{authorization} {body}: {}", answer.body);
+        assert!(answer.body.contains(says), "{}", answer.body);
+    }
+    let foreign = [("host", "evil.example"), ("authorization", "Bearer TOKEN")];
+    let answer = ask_with(example(), "POST", "/api/v1/labels", &foreign, BAD).await;
+    assert_eq!(answer.status, 403, "rebinding a name gets nothing, token or not");
 }
 
 #[tokio::test]

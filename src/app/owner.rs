@@ -142,13 +142,16 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 5] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
         ("sessions", rows.sessions.len()),
         ("features", rows.features.len()),
         ("models", rows.models.len()),
+        ("labels", rows.labels.len()),
+        ("tools", rows.tools.len()),
+        ("alerts", rows.alerts.len()),
     ]
 }
 

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use undercurrent_dataflows::graph::TickOutput;
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::SessionRow;
+use undercurrent_schemas::rows::{LabelRow, SessionRow};
 use undercurrent_schemas::v1::TermKind;
 
 use crate::admin::{FlaggedSession, Learned};
+
+/// Outcomes of labels that may wait for whoever asked.
+const LABELS: usize = 256;
 
 /// Flagged sessions remembered for the console.
 const FLAGGED: usize = 20;
@@ -29,6 +32,7 @@ pub(super) struct Progress {
     recovered: Option<Tick>,
     covered: watch::Receiver<Option<Tick>>,
     told: Mutex<Told>,
+    labelled: broadcast::Sender<LabelRow>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +54,7 @@ impl Progress {
             recovered,
             covered,
             told: Mutex::default(),
+            labelled: broadcast::channel(LABELS).0,
         }
     }
 
@@ -80,8 +85,17 @@ impl Progress {
         }
         told.flagged.truncate(FLAGGED);
         drop(told);
+        for label in &output.labels {
+            // Mostly nobody waits.
+            let _ = self.labelled.send(label.clone());
+        }
         self.learned_ticks.fetch_add(1, Ordering::Relaxed);
         self.learned_events.fetch_add(tick.records() as u64, Ordering::Relaxed);
+    }
+
+    /// What becomes of labels from now on.
+    pub(super) fn labelled(&self) -> broadcast::Receiver<LabelRow> {
+        self.labelled.subscribe()
     }
 
     /// Everything that was in the log at the start is in the live model.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::holds::EdgeTickets;
 use super::node::{Node, Parts};
 use super::reload::Reloader;
+use super::sayings::Sayings;
 use super::settings;
 use super::status::AppStatus;
 use super::{screen, signals};
@@ -94,11 +95,13 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let reloader = tokio::spawn(reloader.run());
     let tickets = Arc::new(EdgeTickets(node.edge.holds().clone()));
+    let labeller = Arc::new(Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) });
     let state = AdminState {
         source: status,
         registry,
         hosts: Arc::new(config.gateway.hosts.clone()),
         tickets,
+        labeller,
         token: parts.data.admin_token().clone(),
     };
 

@@ -27,10 +27,17 @@ pub(super) fn sessions(config: &Config) -> Settings {
             session_idle_us: micros(engine.session_idle),
             lateness_us: micros(engine.lateness),
             call_timeout_us: micros(engine.call_timeout),
+            unlearn_us: micros(engine.unlearn_horizon),
             ..defaults.timing
         },
-        gate: Gate { flag_p: engine.alert_budget, learn_p: engine.learning_gate_p },
+        gate: Gate {
+            flag_p: engine.alert_budget,
+            learn_p: engine.learning_gate_p,
+            doubtful_weight: engine.doubtful_eighths,
+        },
+        rules: engine.rules,
         left_out: engine.left_out,
+        unlearnable_max: engine.unlearn_sessions_max.div_ceil(config.log.partitions as usize),
         ..defaults
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use undercurrent_dataflows::assess::{CALL_TERMS, LeftOut, SESSION_TERMS};
 use undercurrent_dataflows::facts::Limits;
+use undercurrent_dataflows::sessions::Rules;
 use url::Url;
 
 use super::error::{ConfigError, Place, Places, Problem};
@@ -149,6 +150,14 @@ impl Check<'_> {
             lateness: seconds(number!(self, raw.engine.lateness_s, 0..=86_400)),
             call_timeout: seconds(number!(self, raw.engine.call_timeout_s, 1..=86_400)),
             learning_gate_p: self.probability("engine.learning_gate_p", raw.engine.learning_gate_p)?,
+            doubtful_eighths: number!(self, raw.engine.doubtful_eighths, 0..=8) as u32,
+            unlearn_horizon: seconds(number!(self, raw.engine.unlearn_horizon_s, 0..=31_536_000)),
+            unlearn_sessions_max: number!(self, raw.engine.unlearn_sessions_max, 0..=100_000_000),
+            rules: Rules {
+                loop_calls: number!(self, raw.engine.loop_calls, 2..=1_000_000) as u32,
+                error_streak: number!(self, raw.engine.error_streak, 1..=1_000_000) as u32,
+                probes: number!(self, raw.engine.probes, 2..=1_000) as u32,
+            },
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,
         })

@@ -8,7 +8,7 @@ use std::time::Instant;
 use undercurrent_dataflows::assess::{LeftOut, assess_without};
 use undercurrent_dataflows::facts::SessionFacts;
 use undercurrent_dataflows::model::{Model, name_hash};
-use undercurrent_dataflows::session::{CallFact, none};
+use undercurrent_dataflows::session::{CallFact, Past, none};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{self, Direction};
@@ -357,9 +357,11 @@ pub(super) fn assess_message(
     // Without a model there is nothing to look up, and no need for the facts in hashed form.
     let Some(model) = model else { return Assessment::Unknown };
     let Some(fact) = CallFact::of(message, ts, 0, |_, _| {}) else { return Assessment::Unknown };
-    let previous = message.call.as_ref().and_then(|call| call.previous_tools.first());
+    let call = message.call.as_ref();
+    let previous = call.and_then(|call| call.previous_tools.first());
     let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
-    assess_without(left_out, Some(model), scope, previous, &fact, &|hash| name_in(message, hash, model))
+    let past = Past { previous, earlier: call.map_or(&[], |call| &call.earlier_tools) };
+    assess_without(left_out, Some(model), scope, past, &fact, &|hash| name_in(message, hash, model))
 }
 
 /// The text of a name hash: one of the message's own names, else one that the model knows.

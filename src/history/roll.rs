@@ -9,7 +9,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
-use undercurrent_schemas::rows::{CallRow, FeatureRow, MessageRow, ModelRow, SessionRow};
+use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow};
 use undercurrent_schemas::tables::Table;
 
 use super::hour::Hour;
@@ -32,6 +32,9 @@ pub(super) struct OpenRoll {
     sessions: Hours<SessionRow>,
     features: Hours<FeatureRow>,
     models: Hours<ModelRow>,
+    labels: Hours<LabelRow>,
+    tools: Hours<ToolRow>,
+    alerts: Hours<AlertRow>,
 }
 
 impl OpenRoll {
@@ -46,6 +49,9 @@ impl OpenRoll {
             sessions: Hours::default(),
             features: Hours::default(),
             models: Hours::default(),
+            labels: Hours::default(),
+            tools: Hours::default(),
+            alerts: Hours::default(),
         }
     }
 
@@ -57,11 +63,23 @@ impl OpenRoll {
         self.sessions.add(rows.sessions, rows.watermark);
         self.features.add(rows.features, rows.watermark);
         self.models.add(rows.models, rows.watermark);
+        self.labels.add(rows.labels, rows.watermark);
+        self.tools.add(rows.tools, rows.watermark);
+        self.alerts.add(rows.alerts, rows.watermark);
     }
 
     pub(super) fn is_full(&self, options: &HistoryOptions) -> bool {
         let span_us = self.watermark.0.saturating_sub(self.started.0);
-        let rows = [self.messages.rows, self.calls.rows, self.sessions.rows, self.features.rows, self.models.rows];
+        let rows = [
+            self.messages.rows,
+            self.calls.rows,
+            self.sessions.rows,
+            self.features.rows,
+            self.models.rows,
+            self.labels.rows,
+            self.tools.rows,
+            self.alerts.rows,
+        ];
         i128::from(span_us) >= options.roll_after.as_micros() as i128
             || rows.iter().any(|rows| *rows >= options.roll_rows)
     }
@@ -73,6 +91,9 @@ impl OpenRoll {
         self.sessions.seal(&mut parts);
         self.features.seal(&mut parts);
         self.models.seal(&mut parts);
+        self.labels.seal(&mut parts);
+        self.tools.seal(&mut parts);
+        self.alerts.seal(&mut parts);
         SealedRoll { first: self.first, last: self.last, watermark: self.watermark, parts }
     }
 }

@@ -4,7 +4,9 @@ use arrow::array::RecordBatch;
 use prost::Message as _;
 use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::{CallRow, FeatureRow, MessageRow, ModelRow, SessionRow, Source};
+use undercurrent_schemas::rows::{
+    AlertRow, CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
+};
 use undercurrent_schemas::tables::{self, Table};
 use undercurrent_schemas::v1;
 
@@ -18,6 +20,9 @@ pub struct TickRows {
     pub sessions: Vec<SessionRow>,
     pub features: Vec<FeatureRow>,
     pub models: Vec<ModelRow>,
+    pub labels: Vec<LabelRow>,
+    pub tools: Vec<ToolRow>,
+    pub alerts: Vec<AlertRow>,
 }
 
 /// Decodes the records of a tick; also says how many were no events.
@@ -128,5 +133,53 @@ impl Row for ModelRow {
 
     fn batch(rows: &[Self]) -> RecordBatch {
         tables::models::batch(rows)
+    }
+}
+
+impl Row for LabelRow {
+    const TABLE: Table = Table::Labels;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        self.ts
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::labels::batch(rows)
+    }
+}
+
+impl Row for ToolRow {
+    const TABLE: Table = Table::Tools;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        self.ts
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::tools::batch(rows)
+    }
+}
+
+impl Row for AlertRow {
+    const TABLE: Table = Table::Alerts;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, watermark: Micros) -> Micros {
+        watermark
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::alerts::batch(rows)
     }
 }

@@ -45,7 +45,7 @@ impl Retries {
 pub struct Stopped(pub TickRows);
 
 enum Order {
-    Write(TickRows),
+    Write(Box<TickRows>),
     Stop,
 }
 
@@ -75,13 +75,13 @@ impl HistoryQueue {
     /// Queues the rows of a tick; waits while the queue is full.
     pub fn send(&self, rows: TickRows) -> Result<(), Box<Stopped>> {
         self.state.depth.fetch_add(1, Ordering::Relaxed);
-        self.orders.send(Order::Write(rows)).map_err(|refused| self.stopped(refused.0))
+        self.orders.send(Order::Write(Box::new(rows))).map_err(|refused| self.stopped(refused.0))
     }
 
     /// Queues the rows of a tick, or gives them back if the queue is full.
     pub fn try_send(&self, rows: TickRows) -> Result<Option<TickRows>, Box<Stopped>> {
         self.state.depth.fetch_add(1, Ordering::Relaxed);
-        match self.orders.try_send(Order::Write(rows)) {
+        match self.orders.try_send(Order::Write(Box::new(rows))) {
             Ok(()) => Ok(None),
             Err(TrySendError::Full(order)) => {
                 self.state.depth.fetch_sub(1, Ordering::Relaxed);
@@ -112,7 +112,7 @@ impl HistoryQueue {
 impl Order {
     fn into_rows(self) -> TickRows {
         match self {
-            Self::Write(rows) => rows,
+            Self::Write(rows) => *rows,
             Self::Stop => unreachable!("a stop is never sent through `send`"),
         }
     }
@@ -167,7 +167,7 @@ impl Worker {
         // Ends with a stop, or when nobody can send any more.
         while let Ok(Order::Write(rows)) = waiting.recv() {
             self.state.depth.fetch_sub(1, Ordering::Relaxed);
-            let written = self.history.write(rows);
+            let written = self.history.write(*rows);
             self.settle(written)?;
         }
         let flushed = self.history.flush();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::value::RawValue;
 use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::v1::label::Verdict;
 
 /// Longest line of a recording.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -41,7 +42,7 @@ impl Frame {
     pub(super) fn may_be_call(&self) -> bool {
         match &self.said {
             Said::Client(message) => memchr::memmem::find(message, b"tools/call").is_some() || message.contains(&b'\\'),
-            Said::Server(_) | Said::End => false,
+            Said::Server(_) | Said::End | Said::Label(_) => false,
         }
     }
 }
@@ -53,6 +54,8 @@ pub(super) enum Said {
     Server(Vec<u8>),
     /// The session ended here.
     End,
+    /// Somebody said this about it.
+    Label(Verdict),
 }
 
 #[derive(serde::Deserialize)]

@@ -40,7 +40,7 @@ impl fmt::Display for Summary {
         writeln!(f, "calls      {calls} ({unanswered} unanswered)")?;
         writeln!(
             f,
-            "sessions   {sessions}: {scored} scored, {flagged} flagged, {taught} taught, {quarantined} held back"
+            "sessions   {sessions}: {scored} scored, {flagged} flagged, {taught} taught, {quarantined} doubtful"
         )?;
         writeln!(f, "model      version {}", self.model_version)?;
         let Counters { duplicates, corrupt, gap_events, late, too_late_for_windows, .. } = self.counters;

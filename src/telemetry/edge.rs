@@ -22,6 +22,7 @@ pub struct EdgeMetrics {
     error: IntCounter,
     malformed: IntCounter,
     session_end: IntCounter,
+    label: IntCounter,
     gap: IntCounter,
     heartbeat: IntCounter,
     pub sessions: IntGauge,
@@ -49,6 +50,7 @@ impl EdgeMetrics {
             error: kind("error"),
             malformed: kind("malformed"),
             session_end: kind("session_end"),
+            label: kind("label"),
             gap: kind("gap"),
             heartbeat: kind("heartbeat"),
             sessions: register::gauge(registry, names::EDGE_SESSIONS)?,
@@ -82,6 +84,7 @@ impl EdgeMetrics {
                 v1::Kind::Malformed | v1::Kind::Unspecified => self.malformed.inc(),
             },
             Body::SessionEnd(_) => self.session_end.inc(),
+            Body::Label(_) | Body::Forget(_) => self.label.inc(),
             Body::Gap(_) => self.gap.inc(),
             Body::Heartbeat(_) => self.heartbeat.inc(),
         }

@@ -44,8 +44,10 @@ pub const SESSIONS_OPEN: Name = Name("undercurrent_sessions_open", "Sessions tha
 pub const SESSIONS_SCORED: Name = Name("undercurrent_sessions_scored_total", "Sessions that ended and were scored.");
 pub const SESSIONS_FLAGGED: Name = Name("undercurrent_sessions_flagged_total", "Scored sessions that were flagged.");
 pub const SESSIONS_TAUGHT: Name = Name("undercurrent_sessions_taught_total", "Sessions that joined the baselines.");
-pub const SESSIONS_QUARANTINED: Name =
-    Name("undercurrent_sessions_quarantined_total", "Sessions with calls that were kept from the baselines.");
+pub const SESSIONS_QUARANTINED: Name = Name(
+    "undercurrent_sessions_quarantined_total",
+    "Sessions with calls that the learning gate lets teach little, or nothing.",
+);
 pub const CALLS: Name = Name("undercurrent_calls_total", "Calls that were settled, answered or not.");
 pub const CALLS_UNANSWERED: Name = Name("undercurrent_calls_unanswered_total", "Calls that got no answer in time.");
 pub const EVENTS_LATE: Name =

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# Replays every recording of a directory and scores what was learned: eval.sh DIR [--binary PATH]
+# Replays every recording of a directory and scores what was learned: eval.sh DIR [--binary PATH] [--ablation]
 #
 # For each DIR/NAME.frames.jsonl.zst, `undercurrent replay` writes a fresh history under target/eval, score.py holds it
 # against DIR/NAME.labels.jsonl, and one line of the table is printed: sessions counted and hijacked; ROC-AUC, PR-AUC,
 # and recall at 1 % and 5 % false positives; ROC-AUC against attacks that were refused, and among sessions of the same
 # server and length; the same per call; the share of scored sessions that was flagged; and how long the replay took.
+# With --ablation each stream is replayed again without each family of terms, and with other learning gates.
 # A stream without labels, or without attacks, has dashes where a figure does not apply.
 # Histories are removed, except those of streams that failed; one failure does not stop the others.
 set -euo pipefail
 
-usage="usage: tests/eval/eval.sh DIR [--binary PATH]"
+usage="usage: tests/eval/eval.sh DIR [--binary PATH] [--ablation]"
 say() { printf 'tests/eval: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-dir="" binary=""
+dir="" binary="" ablation=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --binary) [ -n "${2:-}" ] || die "--binary needs a path; $usage"; binary="$2"; shift 2 ;;
+    --ablation) ablation=1; shift ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     -*) die "unknown option $1; $usage" ;;
     *) [ -z "$dir" ] || die "more than one directory; $usage"; dir="$1"; shift ;;
@@ -64,11 +66,35 @@ evaluate() {
   rm -r "$history" "$log" "$figures"
 }
 
+# What is tried beside the whole: a name, and a setting.
+variants=(
+  "-place:LEAVE_OUT_TERMS=[\"place_bits\",\"place_bits_max\"]"
+  "-origin:LEAVE_OUT_TERMS=[\"origin_bits\",\"origin_bits_max\"]"
+  "-fresh:LEAVE_OUT_TERMS=[\"fresh_bits\",\"fresh_bits_max\"]"
+  "-skip:LEAVE_OUT_TERMS=[\"skip_bits\",\"skip_bits_sum\"]"
+  "-transition:LEAVE_OUT_TERMS=[\"transition_bits\",\"transition_bits_max\"]"
+  "-tool:LEAVE_OUT_TERMS=[\"tool_bits\",\"tool_bits_max\"]"
+  "-result:LEAVE_OUT_TERMS=[\"largest_result_bytes\"]"
+  "-shape:LEAVE_OUT_TERMS=[\"shape_bits\",\"shape_bits_max\"]"
+  "-arguments:LEAVE_OUT_TERMS=[\"arguments_bytes\",\"arguments_bytes_max\"]"
+  "-repeats:LEAVE_OUT_TERMS=[\"repeats\",\"repeats_max\"]"
+  "no gate:DOUBTFUL_EIGHTHS=8"
+  "held back:DOUBTFUL_EIGHTHS=0"
+)
+
 failed=0
 "$python" "$here/table.py" --header
 for stream in "${streams[@]}"; do
   name="$(basename "$stream" .frames.jsonl.zst)"
   evaluate "$stream" "$name" || failed=$((failed + 1))
+  [ -n "$ablation" ] || continue
+  for variant in "${variants[@]}"; do
+    setting="${variant#*:}"
+    (
+      export "UNDERCURRENT__ENGINE__$setting"
+      evaluate "$stream" "  ${variant%%:*}"
+    ) || failed=$((failed + 1))
+  done
 done
 [ "$failed" = 0 ] || die "$failed of ${#streams[@]} streams failed: see $run"
 rmdir "$run"

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use undercurrent_schemas::v1::{Reason, Term, TermKind};
+use undercurrent_schemas::v1::{Place, Reason, Term, TermKind};
 
 use super::Witness;
+use crate::session::none;
 
 /// Reasons given in words; what is left is one `other`.
 const REASONS: usize = 3;
@@ -31,6 +32,15 @@ pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reas
     reasons
 }
 
+const fn place(place: Place) -> &'static str {
+    match place {
+        Place::Unspecified => "somewhere",
+        Place::Field => "a field",
+        Place::Item => "a list or table",
+        Place::Text => "running text",
+    }
+}
+
 fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
     let name = |hash: u64| names(hash).unwrap_or(Cow::Borrowed("?"));
     let tool = || name(witness.tool);
@@ -51,11 +61,26 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
         TermKind::TransitionBits | TermKind::TransitionBitsMax => {
             write!(text, "`{}` was called {}; on {occasions} earlier occasions {}", tool(), after(), often(alike))
         }
-        TermKind::TransitionBitsSum => write!(text, "the order of its tools adds up to {value:.1} bits of surprise"),
         TermKind::ToolBits | TermKind::ToolBitsMax => {
             write!(text, "`{}` is rare here: {alike} of {occasions} earlier calls", tool())
         }
-        TermKind::FlowBitsMax | TermKind::TaintBitsMax | TermKind::FlowBitsSum => match name(witness.source) {
+        TermKind::SkipBits | TermKind::SkipBitsSum if witness.previous == none() => {
+            write!(text, "`{}` begins a session, which it rarely does", tool())
+        }
+        TermKind::SkipBits | TermKind::SkipBitsSum => write!(
+            text,
+            "`{}` was called in a session that had called `{}`; of {occasions} such sessions {alike} went on to it",
+            tool(),
+            name(witness.previous)
+        ),
+        TermKind::PlaceBits | TermKind::PlaceBitsMax => write!(
+            text,
+            "`{}` was taken from {} in the result of `{}`; of {occasions} earlier values from there {alike} were",
+            parameter(),
+            place(witness.place),
+            name(witness.source)
+        ),
+        TermKind::OriginBits | TermKind::OriginBitsMax => match name(witness.source) {
             source if source.is_empty() => write!(
                 text,
                 "`{}` came from no earlier result; in {occasions} earlier calls {}",
@@ -69,9 +94,17 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
                 often(alike)
             ),
         },
-        TermKind::NoveltyBitsSum => write!(text, "`{}` had a new value, among {occasions} earlier ones", parameter()),
-        TermKind::ShapeBits => write!(text, "`{}` was called with other arguments than usual", tool()),
-        TermKind::SourcedArguments => write!(text, "{value:.0} arguments came from earlier results"),
+        TermKind::FreshBits | TermKind::FreshBitsMax => {
+            let value = if witness.is_new { "a value that it never had" } else { "a value that it had before" };
+            match name(witness.source) {
+                source if source.is_empty() => write!(text, "`{}` had {value}, from no earlier result", parameter()),
+                source => write!(text, "`{}` had {value}, from the result of `{source}`", parameter()),
+            }
+            .and_then(|()| write!(text, "; of {occasions} earlier values {alike} came from there"))
+        }
+        TermKind::ShapeBits | TermKind::ShapeBitsMax => {
+            write!(text, "`{}` was called with other arguments than usual", tool())
+        }
         TermKind::ArgumentsBytes | TermKind::ArgumentsBytesMax => {
             write!(text, "`{}` was given {value:.0} bytes of arguments", tool())
         }

@@ -2,19 +2,20 @@
 
 use undercurrent_schemas::v1::{self, TermKind};
 
+use super::combination::factor;
 use super::reasons::{Names, reasons};
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
 use super::{Assessment, Known, LeftOut};
 use crate::model::{GLOBAL, Histograms, Model, Part, Tail, score_bin, term_bin};
-use crate::session::CallFact;
+use crate::session::{CallFact, Past};
 
 /// How many sessions (or calls) of the global back-off a young server's histograms lean on.
 const BACK_OFF: f64 = 8.0;
 
-/// How unusual a call is: `previous` is the name hash of the session's last tool. Its terms come along.
+/// How unusual a call is, given the session's past. Its terms come along.
 #[must_use]
-pub fn assess(model: Option<&Model>, scope: u64, previous: u64, call: &CallFact, names: &Names<'_>) -> Assessment {
-    assess_without(LeftOut::default(), model, scope, previous, call, names)
+pub fn assess(model: Option<&Model>, scope: u64, past: Past<'_>, call: &CallFact, names: &Names<'_>) -> Assessment {
+    assess_without(LeftOut::default(), model, scope, past, call, names)
 }
 
 /// The same, without some terms: they add nothing to the score and are no reason.
@@ -23,12 +24,12 @@ pub fn assess_without(
     left_out: LeftOut,
     model: Option<&Model>,
     scope: u64,
-    previous: u64,
+    past: Past<'_>,
     call: &CallFact,
     names: &Names<'_>,
 ) -> Assessment {
     let Some(model) = model.filter(|model| model.is_live(scope)) else { return Assessment::Unknown };
-    let CallTerms { values, witnesses } = call_terms(model, scope, previous, call);
+    let CallTerms { values, witnesses } = call_terms(model, scope, past, call);
     known(model, scope, Kind::Call, &values, &witnesses, left_out, names)
 }
 
@@ -93,7 +94,7 @@ fn known(
             continue;
         }
         // Not `-ln`, which makes a probability of 1 a weight of -0.
-        let weight = 0.0 - tails.upper(index, term_bin(value)).ln();
+        let weight = factor(of) * (0.0 - tails.upper(index, term_bin(value)).ln());
         score += weight;
         terms.push((v1::Term { kind: of.into(), value, weight }, &witnesses[index]));
     }
@@ -110,7 +111,7 @@ struct TermTails<'a> {
 }
 
 impl TermTails<'_> {
-    /// Probability of a value in this bin or above, among what taught the server, leaning on all while it is young.
+    /// Probability of a value in this bin or above, among the server's, leaning on all while it is young.
     fn upper(&self, term: usize, bin: u32) -> f64 {
         let tail = |of: Option<&Histograms>| of.map_or_else(Tail::default, |histograms| histograms.tail(term, bin));
         let (here, everywhere) = (tail(self.here), tail(self.everywhere));

@@ -1,7 +1,8 @@
 //! Surprise, in bits: -log2 of a smoothed probability that the model's counts give.
 
-use crate::model::{Model, Part};
-use crate::session::LeafFact;
+use super::terms::transition_key;
+use crate::model::{Model, Part, in_full};
+use crate::session::{LeafFact, PLACES, Past, none};
 
 /// Weight of the back-off, in observations.
 const BACK_OFF: f64 = 1.0;
@@ -17,49 +18,81 @@ pub(super) fn tool(model: &Model, scope: u64, tool: u64) -> f64 {
 
 fn tool_probability(model: &Model, scope: u64, tool: u64) -> f64 {
     let all = model.marginal(Part::Tool, scope);
-    let seen = model.count(Part::Tool, scope, tool, 0) as f64;
-    (seen + 0.5) / (all.total as f64 + 0.5 * (all.distinct as f64 + 1.0))
+    (model.seen(Part::Tool, scope, tool, 0) + 0.5) / (in_full(all.total) + 0.5 * (all.distinct as f64 + 1.0))
 }
 
 /// Of calling this tool right after another: order 1 that backs off to order 0.
 pub(super) fn transition(model: &Model, scope: u64, previous: u64, next: u64, transition: u64) -> f64 {
-    let departures = model.count(Part::Departures, scope, previous, 0) as f64;
-    let seen = model.count(Part::Transition, scope, transition, 0) as f64;
+    let departures = model.seen(Part::Departures, scope, previous, 0);
+    let seen = model.seen(Part::Transition, scope, transition, 0);
     bits((seen + BACK_OFF * tool_probability(model, scope, next)) / (departures + BACK_OFF))
 }
 
 /// Of calling this tool with arguments of this shape.
 pub(super) fn shape(model: &Model, scope: u64, tool: u64, shape: u64) -> f64 {
-    let calls = model.count(Part::Tool, scope, tool, 0) as f64;
-    let seen = model.count(Part::Shape, scope, shape, 0) as f64;
-    bits((seen + 0.5) / (calls + 1.0))
+    let calls = model.seen(Part::Tool, scope, tool, 0);
+    bits((model.seen(Part::Shape, scope, shape, 0) + 0.5) / (calls + 1.0))
 }
 
-/// What the model knows of one argument.
-pub(super) struct LeafSurprise {
-    /// Of the value's source: which earlier tool's result held it, or none.
-    pub(super) flow: f64,
-    /// Of the value having any source; 0 where it has none.
-    pub(super) taint: f64,
-    /// Of the value being new to the parameter; 0 where it is not.
-    pub(super) novelty: f64,
-    /// How often this parameter was seen, and of those from this source.
-    pub(super) seen: u64,
-    pub(super) seen_from_source: u64,
+/// What the model knows of a tool that joins a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skip {
+    /// Of this tool in a session that had called `earlier`: the earlier tool with which it goes least.
+    pub(super) bits: f64,
+    /// [`none`] = it begins the session.
+    pub(super) earlier: u64,
 }
 
-pub(super) fn leaf(model: &Model, scope: u64, leaf: &LeafFact, flow: u64, flow_none: u64) -> LeafSurprise {
-    let seen = model.count(Part::Parameter, scope, leaf.parameter, 0);
-    let seen_from_source = model.count(Part::Flow, scope, flow, 0);
-    let known_value = model.count(Part::Value, scope, leaf.parameter, leaf.value_bin()) > 0;
-    let n = seen as f64;
-    let taint = if leaf.has_source() {
-        let tainted = seen.saturating_sub(model.count(Part::Flow, scope, flow_none, 0)) as f64;
-        bits((tainted + 0.5) / (n + 1.0))
-    } else {
-        0.0
+/// Of a session that calls this tool for the first time, given each of the tools that it called before. Interleaved
+/// work hides from transitions: this does not ask what came in between.
+pub(super) fn skip(model: &Model, scope: u64, past: Past<'_>, tool: u64) -> Skip {
+    if past.earlier.contains(&tool) {
+        return Skip { bits: 0.0, earlier: past.previous };
+    }
+    let sessions = model.seen(Part::Sessions, scope, 0, 0);
+    let alone = (model.seen(Part::ToolSessions, scope, tool, 0) + 0.5) / (sessions + 1.0);
+    let given = |part: Part, earlier: u64, occasions: f64| Skip {
+        bits: bits(
+            (model.seen(part, scope, transition_key(earlier, tool), 0) + BACK_OFF * alone) / (occasions + BACK_OFF),
+        ),
+        earlier,
     };
-    let novelty =
-        if known_value { 0.0 } else { bits((model.distinct_values(scope, leaf.parameter) as f64 + 0.5) / (n + 1.0)) };
-    LeafSurprise { flow: bits((seen_from_source as f64 + 0.5) / (n + 1.0)), taint, novelty, seen, seen_from_source }
+    let earlier = past.earlier.iter();
+    earlier
+        .map(|earlier| given(Part::Before, *earlier, model.seen(Part::ToolSessions, scope, *earlier, 0)))
+        .max_by(|a, b| a.bits.total_cmp(&b.bits))
+        .unwrap_or_else(|| given(Part::Transition, none(), sessions))
+}
+
+/// What the model knows of one argument. All of it in bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeafSurprise {
+    /// Of the place where the value stood in its source's result; 0 where it has no source.
+    pub(super) place: f64,
+    /// Of the value's source and its place there, together.
+    pub(super) origin: f64,
+    /// Of the value's source and of its being new, or known, from there.
+    pub(super) fresh: f64,
+    pub(super) is_new: bool,
+}
+
+/// `flow`: the key of (parameter, source).
+pub(super) fn leaf(model: &Model, scope: u64, leaf: &LeafFact, flow: u64) -> LeafSurprise {
+    let seen = model.seen(Part::Parameter, scope, leaf.parameter, 0);
+    let seen_from_source = model.seen(Part::Flow, scope, flow, 0);
+    let source = bits((seen_from_source + 0.5) / (seen + 1.0));
+    let place = leaf.place_bin().map_or(0.0, |bin| {
+        let at_place = model.seen(Part::Place, scope, flow, bin);
+        bits((at_place + BACK_OFF * place_probability(model, scope, bin)) / (seen_from_source + BACK_OFF))
+    });
+    let distinct = model.distinct_values(scope, flow) as f64;
+    let is_known = model.count(Part::Value, scope, flow, leaf.value_bin()) > 0;
+    let alike = if is_known { (seen_from_source - distinct).max(0.0) } else { distinct };
+    LeafSurprise { place, origin: source + place, fresh: bits((alike + 0.5) / (seen + 1.0)), is_new: !is_known }
+}
+
+/// Of a place, whatever the parameter and the source.
+fn place_probability(model: &Model, scope: u64, bin: u32) -> f64 {
+    let all = in_full(model.marginal(Part::Places, scope).total);
+    (model.seen(Part::Places, scope, 0, bin) + 0.5) / (all + 0.5 * PLACES as f64)
 }

@@ -1,22 +1,21 @@
 //! The terms of a call and of a session: named numbers that grow with strangeness.
 
 use undercurrent_schemas::ids::stable_hash;
-use undercurrent_schemas::v1::TermKind;
+use undercurrent_schemas::v1::{self, TermKind};
 
 use super::surprise;
-use crate::model::Model;
-use crate::session::{CallFact, LeafFact, SessionFact, none};
+use crate::model::{FULL_WEIGHT, Model, Part};
+use crate::session::{CallFact, Past, SessionFact};
 
-/// The terms of a call, in the order of their columns and histograms. Never reorder; append.
-pub const CALL_TERMS: [TermKind; 12] = [
+/// The terms of a call, in the order of their histograms.
+pub const CALL_TERMS: [TermKind; 11] = [
     TermKind::TransitionBits,
     TermKind::ToolBits,
-    TermKind::FlowBitsMax,
-    TermKind::FlowBitsSum,
-    TermKind::TaintBitsMax,
-    TermKind::NoveltyBitsSum,
+    TermKind::SkipBits,
+    TermKind::PlaceBits,
+    TermKind::OriginBits,
+    TermKind::FreshBits,
     TermKind::ShapeBits,
-    TermKind::SourcedArguments,
     TermKind::ArgumentsBytes,
     TermKind::LargestResultBytes,
     TermKind::NewHosts,
@@ -24,17 +23,16 @@ pub const CALL_TERMS: [TermKind; 12] = [
 ];
 
 /// The terms of a session.
-pub const SESSION_TERMS: [TermKind; 11] = [
-    TermKind::TransitionBitsSum,
+pub const SESSION_TERMS: [TermKind; 10] = [
     TermKind::TransitionBitsMax,
     TermKind::ToolBitsMax,
-    TermKind::FlowBitsMax,
-    TermKind::FlowBitsSum,
-    TermKind::TaintBitsMax,
-    TermKind::NoveltyBitsSum,
-    TermKind::SourcedArguments,
-    TermKind::LargestResultBytes,
+    TermKind::SkipBitsSum,
+    TermKind::PlaceBitsMax,
+    TermKind::OriginBitsMax,
+    TermKind::FreshBitsMax,
+    TermKind::ShapeBitsMax,
     TermKind::ArgumentsBytesMax,
+    TermKind::LargestResultBytes,
     TermKind::RepeatsMax,
 ];
 
@@ -43,12 +41,16 @@ pub const SESSION_TERMS: [TermKind; 11] = [
 pub struct Witness {
     /// Name hash of the tool called.
     pub tool: u64,
-    /// Name hash of the tool called before it, of a transition.
+    /// Name hash of the tool called before it: right before, of a transition; at any time, of a skip.
     pub previous: u64,
     /// Name hash of (tool, key path), of an argument.
     pub parameter: u64,
     /// Name hash of the tool whose result held the argument's value.
     pub source: u64,
+    /// Where in that result the value stood.
+    pub place: v1::Place,
+    /// The parameter never took this value from there.
+    pub is_new: bool,
     /// Earlier occasions, and of those the ones that were like this.
     pub occasions: u64,
     pub alike: u64,
@@ -88,53 +90,41 @@ pub fn shape_key(tool: u64, shape: u64) -> u64 {
 
 /// A call's terms by this model: a pure function of what is known before the call is forwarded.
 #[must_use]
-pub fn call_terms(model: &Model, scope: u64, previous: u64, call: &CallFact) -> CallTerms {
-    use crate::model::Part;
-    let mut flow = Strongest::default();
-    let mut taint = Strongest::default();
-    let mut novelty = Strongest::default();
-    let (mut sourced, mut new_hosts) = (0_u32, 0_u32);
-    for leaf in &call.leaves {
-        let of_leaf = leaf_surprise(model, scope, leaf);
-        let witness = Witness {
-            tool: call.tool,
-            parameter: leaf.parameter,
-            source: leaf.source,
-            occasions: of_leaf.seen,
-            alike: of_leaf.seen_from_source,
-            ..Witness::default()
-        };
-        flow.add(of_leaf.flow, witness);
-        taint.add(of_leaf.taint, witness);
-        novelty.add(of_leaf.novelty, witness);
-        sourced += u32::from(leaf.has_source());
-        new_hosts += u32::from(leaf.new_host);
-    }
-    let transition = transition_key(previous, call.tool);
+pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) -> CallTerms {
+    let of_leaves = LeafTerms::of(model, scope, call);
+    let transition = transition_key(past.previous, call.tool);
+    let shape = shape_key(call.tool, call.shape);
+    let skip = surprise::skip(model, scope, past, call.tool);
     let of_tool = Witness {
         tool: call.tool,
-        previous,
-        occasions: model.marginal(Part::Tool, scope).total,
-        alike: model.count(Part::Tool, scope, call.tool, 0),
+        previous: past.previous,
+        occasions: occasions(model.marginal(Part::Tool, scope).total),
+        alike: occasions(model.count(Part::Tool, scope, call.tool, 0)),
         ..Witness::default()
     };
     let of_transition = Witness {
-        occasions: model.count(Part::Departures, scope, previous, 0),
-        alike: model.count(Part::Transition, scope, transition, 0),
+        occasions: occasions(model.count(Part::Departures, scope, past.previous, 0)),
+        alike: occasions(model.count(Part::Transition, scope, transition, 0)),
         ..of_tool
     };
-    let shape = shape_key(call.tool, call.shape);
-    let of_shape = Witness { occasions: of_tool.alike, alike: model.count(Part::Shape, scope, shape, 0), ..of_tool };
+    let of_skip = Witness {
+        previous: skip.earlier,
+        occasions: occasions(model.count(Part::ToolSessions, scope, skip.earlier, 0)),
+        alike: occasions(model.count(Part::Before, scope, transition_key(skip.earlier, call.tool), 0)),
+        ..of_tool
+    };
+    let of_shape =
+        Witness { occasions: of_tool.alike, alike: occasions(model.count(Part::Shape, scope, shape, 0)), ..of_tool };
+    let LeafTerms { place, origin, fresh, new_hosts, new_host } = of_leaves;
     CallTerms {
         values: [
-            surprise::transition(model, scope, previous, call.tool, transition),
+            surprise::transition(model, scope, past.previous, call.tool, transition),
             surprise::tool(model, scope, call.tool),
-            flow.max,
-            flow.sum,
-            taint.max,
-            novelty.sum,
+            skip.bits,
+            place.sum,
+            origin.sum,
+            fresh.sum,
             surprise::shape(model, scope, call.tool, shape),
-            f64::from(sourced),
             call.arguments_bytes as f64,
             call.largest_result_bytes as f64,
             f64::from(new_hosts),
@@ -143,24 +133,62 @@ pub fn call_terms(model: &Model, scope: u64, previous: u64, call: &CallFact) -> 
         witnesses: [
             of_transition,
             of_tool,
-            flow.witness,
-            flow.witness,
-            taint.witness,
-            novelty.witness,
+            of_skip,
+            place.witness,
+            origin.witness,
+            fresh.witness,
             of_shape,
-            taint.witness,
             of_tool,
             of_tool,
-            novelty.witness,
+            new_host,
             of_tool,
         ],
     }
 }
 
-fn leaf_surprise(model: &Model, scope: u64, leaf: &LeafFact) -> surprise::LeafSurprise {
-    let flow = flow_key(leaf.parameter, leaf.source);
-    let flow_none = if leaf.has_source() { flow_key(leaf.parameter, none()) } else { flow };
-    surprise::leaf(model, scope, leaf, flow, flow_none)
+/// How often something was seen, in whole sessions' worth, as people are told: what was seen at all was seen once.
+fn occasions(count: u64) -> u64 {
+    count.div_ceil(u64::from(FULL_WEIGHT))
+}
+
+/// What the arguments of a call add to its terms.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeafTerms {
+    place: Strongest,
+    origin: Strongest,
+    fresh: Strongest,
+    new_hosts: u32,
+    /// The last argument that points to a new host.
+    new_host: Witness,
+}
+
+impl LeafTerms {
+    fn of(model: &Model, scope: u64, call: &CallFact) -> Self {
+        let mut terms = Self::default();
+        for leaf in &call.leaves {
+            let flow = flow_key(leaf.parameter, leaf.source);
+            let surprise = surprise::leaf(model, scope, leaf, flow);
+            let from_source = occasions(model.count(Part::Flow, scope, flow, 0));
+            let witness = Witness {
+                tool: call.tool,
+                parameter: leaf.parameter,
+                source: leaf.source,
+                place: leaf.place,
+                occasions: occasions(model.count(Part::Parameter, scope, leaf.parameter, 0)),
+                alike: from_source,
+                ..Witness::default()
+            };
+            let at_place = leaf.place_bin().map_or(0, |bin| occasions(model.count(Part::Place, scope, flow, bin)));
+            terms.place.add(surprise.place, Witness { occasions: from_source, alike: at_place, ..witness });
+            terms.origin.add(surprise.origin, witness);
+            terms.fresh.add(surprise.fresh, Witness { is_new: surprise.is_new, ..witness });
+            terms.new_hosts += u32::from(leaf.new_host);
+            if leaf.new_host {
+                terms.new_host = witness;
+            }
+        }
+        terms
+    }
 }
 
 /// A session's terms: sums and maxima over its calls' terms.
@@ -173,34 +201,32 @@ pub fn session_terms(session: &SessionFact, calls: &[CallTerms]) -> SessionTerms
         }
         strongest
     };
-    let [transition, tool, flow_max, flow_sum, taint, novelty, _shape, sourced, arguments, result, _hosts, repeats] =
+    let [transition, tool, skip, place, origin, fresh, shape, arguments, result, _hosts, repeats] =
         std::array::from_fn(of);
     let last_result = session.calls.iter().map(|(_, answer)| answer.response_bytes).max().unwrap_or(0) as f64;
     SessionTerms {
         values: [
-            transition.sum,
             transition.max,
             tool.max,
-            flow_max.max,
-            flow_sum.sum,
-            taint.max,
-            novelty.sum,
-            sourced.sum,
-            result.max.max(last_result),
+            skip.sum,
+            place.max,
+            origin.max,
+            fresh.max,
+            shape.max,
             arguments.max,
+            result.max.max(last_result),
             repeats.max,
         ],
         witnesses: [
             transition.witness,
-            transition.witness,
             tool.witness,
-            flow_max.witness,
-            flow_sum.witness,
-            taint.witness,
-            novelty.witness,
-            sourced.witness,
-            result.witness,
+            skip.witness,
+            place.witness,
+            origin.witness,
+            fresh.witness,
+            shape.witness,
             arguments.witness,
+            result.witness,
             repeats.witness,
         ],
     }

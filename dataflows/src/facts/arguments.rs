@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, hash::Hasher};
 
-use undercurrent_schemas::v1::{Leaf, LeafType};
+use undercurrent_schemas::v1::{Leaf, LeafType, Place};
 
 use super::{
     DigestKey,
@@ -160,8 +160,10 @@ impl<'a> Arguments<'a> {
         let compared = is_string || kind == LeafType::Number;
         self.whole.set(text);
         let value = self.key.digest(if is_string { self.whole.normal() } else { text.as_bytes() });
-        let source = if compared { self.provenance.source(&self.whole, text, &mut self.part) } else { None };
-        let source = source.map(|tool| tool.to_string()).unwrap_or_default();
+        let origin = if compared { self.provenance.origin(&self.whole, text, &mut self.part) } else { None };
+        let source = origin.map(|origin| origin.tool.to_string()).unwrap_or_default();
+        let place = origin.map_or(Place::Unspecified, |origin| origin.place);
+        let place_of_part = origin.is_some_and(|origin| origin.of_part);
         let (host, host_known) = if is_string { self.host(text) } else { (0, false) };
         self.leaves.push(Leaf {
             path: self.path.clone(),
@@ -172,6 +174,8 @@ impl<'a> Arguments<'a> {
             entropy_millibits: if is_string { entropy_millibits(text.as_bytes()) } else { 0 },
             host,
             host_known,
+            place: place.into(),
+            place_of_part,
         });
     }
 

@@ -7,9 +7,14 @@
 //! A match must mean something: a value of fewer than [`LETTERS_MIN`] letters and digits (`me`, `10`) counts only where
 //! it stands alone as a unit (`id: '10'`), a single one (`7`) nowhere. Of a longer text that is not found as a whole,
 //! only parts that identify something (addresses, links, numbers, names with digits) are looked up, never plain words.
-//! The digests are 30 bits under the session's seed and never leave it: a false match takes one in 65,000 look-ups.
+//! The digests are 29 bits under the session's seed and never leave it: a false match takes one in 32,000 look-ups.
+//!
+//! Where a value stands says who put it there: a program answers with fields and lists, prose mentions. So a value is
+//! found together with its [`Place`]: right behind a key, alone between borders, or in running text.
 
 use std::{collections::VecDeque, sync::Arc};
+
+use undercurrent_schemas::v1::Place;
 
 use super::{
     value::{Value, identifying_parts, word_digest},
@@ -31,9 +36,23 @@ const CAPACITY_MIN: usize = 256;
 
 const OPENS: u32 = 1 << 31;
 const CLOSES: u32 = 1 << 30;
-const DIGEST: u32 = CLOSES - 1;
+/// A colon stood behind the word.
+const KEY: u32 = 1 << 29;
+const DIGEST: u32 = KEY - 1;
+/// So near before a field's value stands its key; units and articles may stand between (`total: EUR 12`).
+const KEY_WORDS_MAX: usize = 3;
 /// Stands between texts; no word has this digest.
 const BORDER: u32 = 0;
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin<'a> {
+    /// The tool whose result last held it.
+    pub(super) tool: &'a Arc<str>,
+    pub(super) place: Place,
+    /// Only an identifying part of the value was found.
+    pub(super) of_part: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Provenance {
@@ -84,8 +103,18 @@ impl Provenance {
 
     /// Adds one text of the current result; how many words it had.
     pub(super) fn add(&mut self, text: &str) -> u32 {
+        self.add_as(text, 0)
+    }
+
+    /// Adds a key of the current result: what is added next is its value.
+    pub(super) fn add_key(&mut self, text: &str) -> u32 {
+        self.add_as(text, KEY)
+    }
+
+    fn add_as(&mut self, text: &str, mark: u32) -> u32 {
         let start = self.next;
         words::split(text, self);
+        self.mark_last(mark);
         let added = self.next - start;
         if added > 0 {
             self.push(BORDER);
@@ -98,12 +127,36 @@ impl Provenance {
         self.seed
     }
 
-    /// The tool whose result last held this value or, of a longer text, its strongest identifying part.
-    pub(super) fn source(&self, value: &Value, text: &str, part: &mut Value) -> Option<&Arc<str>> {
-        let place =
-            self.place(value).or_else(|| if value.words.len() > 1 { self.part_place(text, part) } else { None })?;
-        let after = self.results.partition_point(|(start, _)| *start <= place);
-        self.results.get(after.checked_sub(1)?).map(|(_, tool)| tool)
+    /// Where this value or, of a longer text, its strongest identifying part last stood.
+    pub(super) fn origin(&self, value: &Value, text: &str, part: &mut Value) -> Option<Origin<'_>> {
+        let (start, words, of_part) = match self.place(value) {
+            Some(start) => (start, value.words.len(), false),
+            None if value.words.len() > 1 => self.part_place(text, part).map(|(start, words)| (start, words, true))?,
+            None => return None,
+        };
+        let after = self.results.partition_point(|(begin, _)| *begin <= start);
+        let (begin, tool) = self.results.get(after.checked_sub(1)?)?;
+        Some(Origin { tool, place: self.kind_of_place(start, words, *begin), of_part })
+    }
+
+    /// How a value of so many words stands at `start`, in a result that begins at `begin`.
+    fn kind_of_place(&self, start: u32, words: usize, begin: u32) -> Place {
+        let before = (begin.max(self.oldest())..start).rev().map(|position| self.words[self.slot(position)]);
+        let mut words_before = before.filter(|word| word & DIGEST != BORDER).take(KEY_WORDS_MAX);
+        if words_before.any(|word| word & KEY != 0) {
+            Place::Field
+        } else if self.is_unit(start, words) {
+            Place::Item
+        } else {
+            Place::Text
+        }
+    }
+
+    /// Whether these words stand between borders.
+    fn is_unit(&self, start: u32, words: usize) -> bool {
+        let last = start + u32::try_from(words).unwrap_or(u32::MAX).saturating_sub(1);
+        let held = |position: u32| if position < self.next { self.words[self.slot(position)] } else { BORDER };
+        held(start) & OPENS != 0 && held(last) & CLOSES != 0
     }
 
     /// Whether any result held this value.
@@ -119,6 +172,13 @@ impl Provenance {
         let words = self.words.capacity() + self.earlier.capacity() + self.newest.capacity();
         // Names are shared: counting them at every message would cost more than they do.
         words * size_of::<u32>() + self.results.capacity() * size_of::<(u32, Arc<str>)>()
+    }
+
+    fn mark_last(&mut self, mark: u32) {
+        if self.next > 0 {
+            let slot = self.slot(self.next - 1);
+            self.words[slot] |= if self.words[slot] & DIGEST == BORDER { 0 } else { mark };
+        }
     }
 
     fn oldest(&self) -> u32 {
@@ -161,18 +221,18 @@ impl Provenance {
         self.words = words;
     }
 
-    /// The newest place of the strongest part that stands anywhere.
-    fn part_place(&self, text: &str, part: &mut Value) -> Option<u32> {
-        let mut strongest = None;
+    /// The newest place of the strongest part that stands anywhere, and the part's words.
+    fn part_place(&self, text: &str, part: &mut Value) -> Option<(u32, usize)> {
+        let mut strongest: Option<(usize, u32, usize)> = None;
         for text in identifying_parts(text).take(PARTS_MAX) {
             part.set(text);
-            if strongest.is_none_or(|(letters, _)| part.letters > letters)
+            if strongest.is_none_or(|(letters, ..)| part.letters > letters)
                 && let Some(place) = self.place(part)
             {
-                strongest = Some((part.letters, place));
+                strongest = Some((part.letters, place, part.words.len()));
             }
         }
-        strongest.map(|(_, place)| place)
+        strongest.map(|(_, place, words)| (place, words))
     }
 
     /// The newest place of a value.
@@ -204,9 +264,7 @@ impl Provenance {
     fn stands_at(&self, start: u32, words: &[u32], whole: bool) -> bool {
         let held = |position: u32| (position < self.next).then(|| self.words[self.slot(position)]);
         let same = (start..).zip(words).all(|(at, word)| held(at).is_some_and(|held| (held ^ word) & DIGEST == 0));
-        let last = start + u32::try_from(words.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        same && (!whole
-            || (held(start).unwrap_or_default() & OPENS != 0 && held(last).unwrap_or_default() & CLOSES != 0))
+        same && (!whole || self.is_unit(start, words.len()))
     }
 }
 
@@ -216,9 +274,10 @@ impl Sink for Provenance {
     }
 
     fn close(&mut self) {
-        if self.next > 0 {
-            let slot = self.slot(self.next - 1);
-            self.words[slot] |= if self.words[slot] & DIGEST == BORDER { 0 } else { CLOSES };
-        }
+        self.mark_last(CLOSES);
+    }
+
+    fn key(&mut self) {
+        self.mark_last(KEY);
     }
 }

@@ -39,16 +39,17 @@ impl<'a> Indexer<'a> {
     }
 
     fn text(&mut self, raw: &str) {
+        self.add(raw, Provenance::add);
+    }
+
+    fn add(&mut self, raw: &str, add: fn(&mut Provenance, &str) -> u32) {
         let Some(provenance) = &mut self.provenance else { return };
         let raw = cut(raw, self.bytes_left);
         self.bytes_left -= raw.len();
         // Words are told from other escapes as they stand; only `\u` may hide letters.
         let hides_letters = UNICODE_ESCAPE.find(raw.as_bytes()).is_some();
-        self.values = self.values.saturating_add(if hides_letters {
-            provenance.add(&unescape(raw))
-        } else {
-            provenance.add(raw)
-        });
+        let added = if hides_letters { add(provenance, &unescape(raw)) } else { add(provenance, raw) };
+        self.values = self.values.saturating_add(added);
     }
 
     /// Every key, string and number of a value.
@@ -60,7 +61,7 @@ impl<'a> Indexer<'a> {
             Kind::Object => {
                 cursor.enter();
                 while let Some(key) = cursor.next_key() {
-                    self.text(key);
+                    self.add(key, Provenance::add_key);
                     self.value(cursor);
                 }
             }

@@ -11,6 +11,7 @@ use super::{
     arguments::canonical_number,
     json::{Cursor, Kind, unescape},
 };
+use crate::{model::name_hash, session::EARLIER_TOOLS_MAX};
 
 /// Hosts of arguments that a session remembers; the oldest is forgotten first.
 const HOSTS_MAX: usize = 256;
@@ -106,6 +107,8 @@ pub(super) struct Calls {
     repeats: u32,
     /// Bytes of the largest result of a call.
     pub(super) largest_result: u64,
+    /// Name hashes of the tools called, each once, in the order of their first calls.
+    pub(super) tools: Vec<u64>,
 }
 
 impl Calls {
@@ -118,11 +121,15 @@ impl Calls {
         self.repeats = if self.last_fingerprint == Some(fingerprint) { self.repeats.saturating_add(1) } else { 0 };
         self.last_fingerprint = Some(fingerprint);
         self.made = self.made.saturating_add(1);
+        let name = name_hash(&[&tool]);
+        if self.tools.len() < EARLIER_TOOLS_MAX && !self.tools.contains(&name) {
+            self.tools.push(name);
+        }
         self.previous = [Some(tool), self.previous[0].take()];
         self.repeats
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.previous.iter().flatten().map(|tool| tool.len()).sum()
+        self.tools.capacity() * size_of::<u64>() + self.previous.iter().flatten().map(|tool| tool.len()).sum::<usize>()
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use undercurrent_schemas::v1::{Direction, Kind, LeafType, Message};
+use undercurrent_schemas::v1::{Direction, Kind, LeafType, Message, Place};
 
 use super::{DigestKey, Limits, SessionFacts};
 
@@ -53,6 +53,13 @@ impl Session {
     fn read(&mut self, tool: &str, text: &str) {
         self.call(tool, "{}");
         self.answer(json!({"content": [{"type": "text", "text": text}]}));
+    }
+
+    /// Where the argument `value` stood in its source, and whether only a part of it did.
+    fn place(&mut self, value: Value) -> (Place, bool) {
+        let call = self.call("use", &json!({ "value": value }).to_string()).call.unwrap();
+        let leaf = call.leaves.first().unwrap();
+        (leaf.place(), leaf.place_of_part)
     }
 
     /// The source of the argument `value`.

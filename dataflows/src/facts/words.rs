@@ -13,6 +13,8 @@ pub(super) trait Sink {
     fn word(&mut self, word: &[u8], opens: bool);
     /// The last word ended a unit.
     fn close(&mut self);
+    /// The last word was the key of what follows: a colon stood behind it.
+    fn key(&mut self);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub(super) fn split(text: &str, sink: &mut impl Sink) {
                 // `key: value`, and `\n` written out inside a quoted text.
                 let next = bytes.get(at + 1).copied().unwrap_or(b' ');
                 let escape = *byte == b'\\' && matches!(next, b'n' | b'r' | b't');
+                if *byte == b':' && is_behind_key(bytes, at) {
+                    sink.key();
+                }
                 if escape || (*byte == b':' && matches!(next, b' ' | b'\n')) {
                     opens = unit_border(opens, sink);
                 }
@@ -72,6 +77,19 @@ pub(super) fn split(text: &str, sink: &mut impl Sink) {
         }
     }
     unit_border(opens, sink);
+}
+
+/// Whether the colon at this place ends a key: a word (in quotes or not) stands right before it, and what follows is no
+/// more of the same word, as in `12:30` or `https://`. Results may hold JSON as text, with its quotes escaped.
+fn is_behind_key(bytes: &[u8], colon: usize) -> bool {
+    let before = bytes[..colon].strip_suffix(b"\"").or_else(|| bytes[..colon].strip_suffix(b"'"));
+    let before = before.map_or(&bytes[..colon], |word| word.strip_suffix(b"\\").unwrap_or(word));
+    let follows = match &bytes[colon + 1..] {
+        [] | [b' ' | b'\n' | b'\r' | b'\t' | b'"' | b'\'' | b'[' | b'{', ..] => true,
+        [b'\\', escaped, ..] => matches!(escaped, b'n' | b'r' | b't' | b'"'),
+        _ => false,
+    };
+    follows && before.last().is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Word | Class::Wide))
 }
 
 fn unit_border(open_already: bool, sink: &mut impl Sink) -> bool {

@@ -14,13 +14,15 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
-use undercurrent_schemas::rows::{CallRow, FeatureRow, ModelRow, SessionRow, Source};
+use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, ModelRow, SessionRow, Source, ToolRow};
 
 use super::aggregate::Aggregate;
 use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
+use crate::alerts::Alerts;
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
+use crate::catalogue::Catalogue;
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::Counters;
 
@@ -33,6 +35,9 @@ pub struct TickOutput {
     pub sessions: Vec<SessionRow>,
     pub features: Vec<FeatureRow>,
     pub models: Vec<ModelRow>,
+    pub labels: Vec<LabelRow>,
+    pub tools: Vec<ToolRow>,
+    pub alerts: Vec<AlertRow>,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
@@ -116,28 +121,47 @@ pub(super) struct State {
     /// Names that come with the next model: alone they make none.
     names: BTreeMap<u64, String>,
     windows: Windows,
+    catalogue: Catalogue,
+    alerts: Alerts,
 }
 
 impl State {
     pub(super) fn new(publisher: Publisher, windows: WindowSettings) -> Self {
-        Self { publisher, names: BTreeMap::new(), windows: Windows::new(windows) }
+        Self {
+            publisher,
+            names: BTreeMap::new(),
+            windows: Windows::new(windows),
+            catalogue: Catalogue::default(),
+            alerts: Alerts::default(),
+        }
     }
 
     fn close(&mut self, tick: Tick, stash: Stash) -> TickOutput {
         let mut output = TickOutput { tick, ..TickOutput::default() };
         let mut names = BTreeMap::new();
+        let (mut met, mut signals) = (Vec::new(), Vec::new());
         for mut rows in stash.rows {
             output.watermark = output.watermark.max(rows.watermark);
             output.calls.append(&mut rows.calls);
             output.sessions.append(&mut rows.sessions);
+            output.labels.append(&mut rows.labels);
+            met.append(&mut rows.met);
+            signals.append(&mut rows.signals);
             output.counters.add(&rows.counters);
             output.open_sessions += rows.open_sessions;
             names.extend(rows.names);
         }
         output.calls.sort_by_key(|row| row.source.partition);
         output.sessions.sort_by_key(|row| row.source.partition);
+        output.labels.sort_by_key(|row| row.source.partition);
         number(&mut output.calls, tick, |row| &mut row.source);
         number(&mut output.sessions, tick, |row| &mut row.source);
+        number(&mut output.labels, tick, |row| &mut row.source);
+        output.tools = self.catalogue.take(met, &mut signals);
+        output.tools.sort_by_key(|row| row.source.partition);
+        number(&mut output.tools, tick, |row| &mut row.source);
+        output.alerts = self.alerts.take(signals, output.watermark);
+        number(&mut output.alerts, tick, |row| &mut row.source);
         self.publish(tick, stash.sums, names, &mut output);
         for opened in stash.opened {
             output.counters.too_late_for_windows += opened.too_late;
@@ -204,7 +228,7 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
         Part::SessionTerm => {
             SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned())
         }
-        Part::Sessions | Part::CallScore | Part::SessionScore => String::new(),
+        Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
         Part::Tool
         | Part::Departures
         | Part::Transition
@@ -215,7 +239,10 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
         | Part::RequestBytes
         | Part::ResponseBytes
         | Part::Latency
-        | Part::Outcome => name(entry.key),
+        | Part::Outcome
+        | Part::Place
+        | Part::ToolSessions
+        | Part::Before => name(entry.key),
     };
     ModelRow {
         source: Source::default(),

@@ -13,11 +13,13 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
-use undercurrent_schemas::rows::{CallRow, SessionRow};
+use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
 use undercurrent_schemas::v1;
 
 use super::GraphSettings;
 use super::dedupe::Seen;
+use crate::alerts::Signal;
+use crate::catalogue::Met;
 use crate::model::{Entry, Model, ModelSlot};
 use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
 
@@ -27,6 +29,9 @@ pub(super) struct Rows {
     pub(super) watermark: Micros,
     pub(super) calls: Vec<CallRow>,
     pub(super) sessions: Vec<SessionRow>,
+    pub(super) labels: Vec<LabelRow>,
+    pub(super) met: Vec<Met>,
+    pub(super) signals: Vec<Signal>,
     pub(super) names: Vec<(u64, String)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
@@ -136,6 +141,9 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         watermark: tick.watermark,
         calls: std::mem::take(&mut out.calls),
         sessions: std::mem::take(&mut out.sessions),
+        labels: std::mem::take(&mut out.labels),
+        met: std::mem::take(&mut out.met),
+        signals: std::mem::take(&mut out.signals),
         names: std::mem::take(&mut out.names),
         counters: out.counters,
         open_sessions,

@@ -18,7 +18,7 @@ pub enum Part {
     Parameter = 5,
     /// Of those, by the tool whose earlier result held the value (or none).
     Flow = 6,
-    /// Of those, by the value; the bin is 16 bits of its digest, so that a parameter's values take a bounded place.
+    /// Arguments of a flow, by the value; the bin is 16 bits of its digest, so that values take a bounded place.
     Value = 7,
     /// Calls of a tool with arguments of one shape.
     Shape = 8,
@@ -38,11 +38,23 @@ pub enum Part {
     Latency = 15,
     /// Calls of a tool by outcome; the bin is the outcome.
     Outcome = 16,
+    /// Arguments of a flow, by the kind of place where the value stood; the bin is the place.
+    Place = 17,
+    /// Arguments with a source, whatever their parameter, by the kind of place.
+    Places = 18,
+    /// Sessions that called a tool.
+    ToolSessions = 19,
+    /// Sessions that first called one tool and then, for the first time, another.
+    Before = 20,
 }
+
+/// What a session adds to each count of its facts when nothing speaks against it: counts of facts are in eighths of
+/// a session, so that a doubtful one can teach less.
+pub const FULL_WEIGHT: u32 = 8;
 
 impl Part {
     /// Every part, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Sessions,
         Self::Tool,
         Self::Departures,
@@ -59,6 +71,10 @@ impl Part {
         Self::ResponseBytes,
         Self::Latency,
         Self::Outcome,
+        Self::Place,
+        Self::Places,
+        Self::ToolSessions,
+        Self::Before,
     ];
 
     /// The part of this number.
@@ -87,6 +103,10 @@ impl Part {
             Self::ResponseBytes => "response_bytes",
             Self::Latency => "latency",
             Self::Outcome => "outcome",
+            Self::Place => "place",
+            Self::Places => "places",
+            Self::ToolSessions => "tool_sessions",
+            Self::Before => "before",
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use undercurrent_schemas::v1::Place;
+
 use super::Part as SessionPart;
 use crate::assess::{flow_key, shape_key, transition_key};
-use crate::model::{Entry, NONE, Part, name_hash, score_bin, term_bin};
+use crate::model::{Entry, FULL_WEIGHT, NONE, Part, name_hash, score_bin, term_bin};
+use crate::session::EARLIER_TOOLS_MAX;
 use crate::teach::outcome_bin;
 
 /// Of all parts that made calls: all of them teach where the gate is open. With the scores of the calls, which count
@@ -12,9 +15,11 @@ use crate::teach::outcome_bin;
 #[must_use]
 pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
     let mut counts = BTreeMap::new();
+    let full = u64::from(FULL_WEIGHT);
     for session in parts.iter().filter(|session| !session.calls.is_empty()) {
         let scope = name_hash(&[&session.first.server]);
-        let mut count = |part, key, bin| *counts.entry(Entry { part, scope, key, bin }).or_insert(0) += 1;
+        let mut add = |part, key, bin, n| *counts.entry(Entry { part, scope, key, bin }).or_insert(0) += n;
+        let mut count = |part, key, bin| add(part, key, bin, full);
         count(Part::Sessions, 0, 0);
         let mut previous = name_hash(&[NONE]);
         for call in &session.calls {
@@ -29,8 +34,14 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
             for leaf in &facts.leaves {
                 let parameter = name_hash(&[&call.request.target, &leaf.path]);
                 count(Part::Parameter, parameter, 0);
-                count(Part::Flow, flow_key(parameter, name_hash(&[&leaf.source])), 0);
-                count(Part::Value, parameter, (leaf.value >> 48) as u32);
+                let flow = flow_key(parameter, name_hash(&[&leaf.source]));
+                count(Part::Flow, flow, 0);
+                count(Part::Value, flow, (leaf.value >> 48) as u32);
+                if !leaf.source.is_empty() && leaf.place() != Place::Unspecified {
+                    let bin = leaf.place() as u32 - 1 + if leaf.place_of_part { 3 } else { 0 };
+                    count(Part::Place, flow, bin);
+                    count(Part::Places, 0, bin);
+                }
             }
             count(Part::RequestBytes, tool, term_bin(facts.arguments_bytes as f64));
             count(Part::Outcome, tool, outcome_bin(call.outcome()));
@@ -38,9 +49,20 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
                 count(Part::ResponseBytes, tool, term_bin(call.response_bytes() as f64));
                 count(Part::Latency, tool, term_bin(latency_us as f64));
             }
+        }
+        let mut tools: Vec<u64> = Vec::new();
+        for call in &session.calls {
+            let tool = name_hash(&[&call.request.target]);
+            if !tools.contains(&tool) && tools.len() < EARLIER_TOOLS_MAX {
+                tools.iter().for_each(|earlier| count(Part::Before, transition_key(*earlier, tool), 0));
+                count(Part::ToolSessions, tool, 0);
+                tools.push(tool);
+            }
+        }
+        for call in &session.calls {
             let verdict = call.request.verdict.as_ref();
             if let Some(assessment) = verdict.and_then(|verdict| verdict.assessment.as_ref()) {
-                count(Part::CallScore, 0, score_bin(assessment.score));
+                add(Part::CallScore, 0, score_bin(assessment.score), 1);
             }
         }
     }

@@ -98,7 +98,7 @@ fn parts_of_session<'a>(events: &[&'a v1::Event], timing: &Timing, all: &mut Vec
                 part.ended = ts;
                 part.messages.push((ts, message));
             }
-            Some(Body::Gap(_) | Body::Heartbeat(_)) | None => {}
+            Some(Body::Gap(_) | Body::Heartbeat(_) | Body::Label(_) | Body::Forget(_)) | None => {}
         }
     }
     all.extend(open);

@@ -7,9 +7,7 @@ use undercurrent_schemas::rows::{CallOutcome, CallRow, Source};
 use undercurrent_schemas::v1;
 
 use super::{Identity, Measure, Outbox, Settings, Timing};
-use crate::model::Part as ModelPart;
 use crate::session::{Answer, CallFact};
-use crate::teach;
 
 /// The calls of one session that are not settled yet.
 #[derive(Debug, Default)]
@@ -205,14 +203,16 @@ impl Settled {
         }
     }
 
-    /// The call as a row and as a measure, and its score in the calibration.
+    /// What the request path scored it with.
+    pub(super) fn score(&self) -> Option<f64> {
+        Some(self.text.verdict.as_ref()?.assessment.as_ref()?.score)
+    }
+
+    /// The call as a row and as a measure.
     pub(super) fn report(&self, identity: &Identity, partition: Partition, out: &mut Outbox) {
         let Answer { outcome, latency_us, response_bytes } = self.answer();
         out.counters.calls += 1;
         out.counters.unanswered += u64::from(outcome == CallOutcome::Unanswered);
-        if let Some(assessment) = self.text.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref()) {
-            out.sums.push((teach::calibration(ModelPart::CallScore, identity.scope, assessment.score), 1));
-        }
         out.measures.push(Measure {
             ts: self.fact.ts,
             tenant: identity.tenant.clone(),

@@ -1,18 +1,20 @@
-//! The end of a part: it is scored by the model of an earlier tick, and then teaches, unless the gate holds it back.
+//! The end of a part: it is scored by the model of an earlier tick, and then teaches, as much as the gate lets it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{EndReason, SessionRow, Source};
+use undercurrent_schemas::rows::{AlertKind, EndReason, SessionRow, Source};
 
-use super::{ClosedPart, Dictionary, Learning, Outbox, Part, Session, Settings};
+use super::contribution::Contribution;
+use super::{ClosedPart, Dictionary, Identity, Learning, Outbox, Part, Session, Settings};
+use crate::alerts::Signal;
 use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
-use crate::model::{Model, Part as ModelPart};
+use crate::model::{FULL_WEIGHT, Model};
 use crate::session::SessionFact;
-use crate::teach;
 
 impl Session {
-    /// Ends the open part, if there is one. `at`: when the session itself said so.
+    /// Ends the open part, if there is one; says until when it is kept. `at`: when the session itself said so.
     pub(super) fn close(
         &mut self,
         at: Option<Micros>,
@@ -20,10 +22,10 @@ impl Session {
         model: Option<&Model>,
         learning: &mut Learning,
         out: &mut Outbox,
-    ) {
+    ) -> Option<(Micros, Arc<str>, u32)> {
         let given_up = self.calls.give_up_all();
         self.settle(given_up, learning, out);
-        let Some(part) = self.open.take() else { return };
+        let mut part = self.open.take()?;
         learning.open -= 1;
         let scope = self.identity.scope;
         learning.dictionary.learn_pairs(&part.fact, out);
@@ -32,19 +34,24 @@ impl Session {
         let p_value = scored.as_ref().and_then(|scored| scored.assessment.p_value());
         let flagged = p_value.map(|p_value| p_value <= learning.settings.gate.flag_p);
         let has_calls = !part.fact.calls.is_empty();
-        let taught = has_calls && p_value.is_none_or(|p_value| p_value > learning.settings.gate.learn_p);
-        if taught {
-            teach::taught_facts(scope, &part.fact, |entry| out.sums.push((entry, 1)));
+        let mut contribution = std::mem::take(&mut part.contribution);
+        if let Some(Scored { assessment: Assessment::Known(known), terms, calls }) = &scored {
+            contribution.scored(scope, known.score, terms, calls, out);
         }
-        if let Some(scored) = &scored {
-            scored.count(scope, taught, out);
+        contribution.teach(scope, &part.fact, learning.settings.gate.weight(p_value), self.label, out);
+        let weight = contribution.weight();
+        part.watch.end(part.last, &self.identity, out);
+        if flagged == Some(true) {
+            let text = scored.as_ref().and_then(Scored::first_reason).unwrap_or_default();
+            let Identity { id, server, .. } = &self.identity;
+            out.signals.push(Signal::raised(part.last, AlertKind::Flagged, server, id, text));
         }
         let counters = &mut out.counters;
         counters.sessions += 1;
         counters.scored += u64::from(flagged.is_some());
         counters.flagged += u64::from(flagged == Some(true));
-        counters.taught += u64::from(taught);
-        counters.quarantined += u64::from(has_calls && !taught);
+        counters.taught += u64::from(weight > 0);
+        counters.quarantined += u64::from(has_calls && weight < FULL_WEIGHT);
 
         out.sessions.push(SessionRow {
             source: Source { partition: learning.partition, ..Source::default() },
@@ -61,17 +68,26 @@ impl Session {
             errors: part.errors,
             assessment: scored.and_then(|scored| scored.assessment.into_wire()),
             flagged,
-            taught,
+            taught: weight > 0,
+            taught_eighths: weight,
         });
-        self.keep(part, at, taught, &learning.settings);
+        Some(self.keep(part, at, contribution, &learning.settings))
     }
 
-    /// Keeps an ended part while late messages may correct it.
-    fn keep(&mut self, part: Part, at: Option<Micros>, taught: bool, settings: &Settings) {
+    /// Keeps an ended part while late messages may correct it, and while it can be unlearned: until when, and which.
+    fn keep(
+        &mut self,
+        part: Part,
+        at: Option<Micros>,
+        contribution: Contribution,
+        settings: &Settings,
+    ) -> (Micros, Arc<str>, u32) {
         let ended = at.map_or(part.last, |at| at.max(part.last));
-        let keep_until = ended.plus(settings.timing.lateness_us);
+        let correctable_until = ended.plus(settings.timing.lateness_us);
+        let kept_until = correctable_until.max(ended.plus(settings.timing.unlearn_us));
         let Part { number, started, fact, .. } = part;
-        self.closed.push_back(ClosedPart { number, started, ended, fact, taught, keep_until });
+        self.closed.push_back(ClosedPart { number, started, ended, fact, contribution, correctable_until, kept_until });
+        (kept_until, Arc::clone(&self.identity.id), number)
     }
 }
 
@@ -82,13 +98,11 @@ struct Scored {
 }
 
 impl Scored {
-    /// What being scored adds to the model: the score always, the terms if the session teaches.
-    fn count(&self, scope: u64, taught: bool, out: &mut Outbox) {
-        if let Assessment::Known(known) = &self.assessment {
-            out.sums.push((teach::calibration(ModelPart::SessionScore, scope, known.score), 1));
-        }
-        if taught {
-            teach::taught_terms(scope, &self.terms, &self.calls, |entry| out.sums.push((entry, 1)));
+    /// What stood out most, in words.
+    fn first_reason(&self) -> Option<String> {
+        match &self.assessment {
+            Assessment::Known(known) => known.reasons.first().map(|reason| reason.text.clone()),
+            Assessment::Unknown => None,
         }
     }
 }
@@ -105,8 +119,8 @@ fn score(
     if session.calls.is_empty() {
         return None;
     }
-    let calls: Vec<_> =
-        session.with_previous().map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
+    let mut calls = Vec::with_capacity(session.calls.len());
+    session.with_past(|past, call, _| calls.push(call_terms(model, scope, past, call)));
     let terms = session_terms(session, &calls);
     let assessment =
         assess_session_without(left_out, model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));

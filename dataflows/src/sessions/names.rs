@@ -28,8 +28,14 @@ impl Dictionary {
     /// Remembers the names of a session's transitions and flow edges, which are pairs of names known before.
     pub(super) fn learn_pairs(&mut self, session: &SessionFact, out: &mut Outbox) {
         self.learn(none(), &[NONE], out);
-        for (previous, call, _) in session.with_previous() {
-            self.learn_pair(transition_key(previous, call.tool), previous, call.tool, out);
+        let tools = session.tools();
+        for (index, tool) in tools.iter().enumerate() {
+            for earlier in &tools[..index] {
+                self.learn_pair(transition_key(*earlier, *tool), *earlier, *tool, out);
+            }
+        }
+        session.with_past(|past, call, _| {
+            self.learn_pair(transition_key(past.previous, call.tool), past.previous, call.tool, out);
             let shape = shape_key(call.tool, call.shape);
             if !self.0.contains_key(&shape) {
                 let tool = self.text(call.tool).unwrap_or_default();
@@ -39,7 +45,7 @@ impl Dictionary {
             for leaf in &call.leaves {
                 self.learn_pair(flow_key(leaf.parameter, leaf.source), leaf.parameter, leaf.source, out);
             }
-        }
+        });
     }
 
     fn learn_pair(&mut self, key: u64, first: u64, second: u64, out: &mut Outbox) {

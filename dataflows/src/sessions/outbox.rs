@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{CallRow, SessionRow};
+use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
 
+use crate::alerts::Signal;
+use crate::catalogue::Met;
 use crate::graph::EntityKey;
 use crate::model::Entry;
 
@@ -13,6 +15,11 @@ use crate::model::Entry;
 pub struct Outbox {
     pub calls: Vec<CallRow>,
     pub sessions: Vec<SessionRow>,
+    pub labels: Vec<LabelRow>,
+    /// Tool definitions that differ from what this partition saw last.
+    pub met: Vec<Met>,
+    /// What rules say.
+    pub signals: Vec<Signal>,
     pub measures: Vec<Measure>,
     /// Changes of the model's sums; equal entries may repeat.
     pub sums: Vec<(Entry, i64)>,
@@ -74,8 +81,11 @@ counters! {
     scored,
     flagged,
     taught,
-    /// Parts with calls that did not teach.
+    /// Parts with calls that the gate let teach less than others, or nothing.
     quarantined,
     /// Late calls that corrected what an ended part had taught.
     corrections,
+    /// Labels and wishes to be forgotten that were heeded, and that came too late.
+    labels_applied,
+    labels_too_old,
 }

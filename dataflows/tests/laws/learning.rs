@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use undercurrent_dataflows::assess::{CALL_TERMS, SESSION_TERMS};
-use undercurrent_dataflows::model::Part;
+use undercurrent_dataflows::model::{FULL_WEIGHT, Part};
+use undercurrent_dataflows::sessions::Gate;
 use undercurrent_schemas::v1;
 
 use crate::cases;
@@ -73,26 +74,27 @@ proptest! {
         }
     }
 
-    /// What the gate and the models on the way decide is consistent with the rows: every score calibrates, what taught
-    /// filled the histograms, and what was held back left no trace.
+    /// What the gate and the models on the way decide is consistent with the rows: every score calibrates, its
+    /// terms are in the histograms, and what was doubted taught no more than the gate says.
     #[test]
-    fn histograms_hold_what_the_rows_say(plans in any_plans(), sizes in any_sizes(), learn_p in 0.0..0.6_f64) {
+    fn histograms_hold_what_the_rows_say(plans in any_plans(), sizes in any_sizes(), learn_p in 0.0..0.6_f64, doubtful in 0..=8_u32) {
         let mut settings = settings();
-        settings.sessions.gate.learn_p = learn_p;
+        settings.sessions.gate = Gate { learn_p, doubtful_weight: doubtful, ..settings.sessions.gate };
         let run = run(&settings, 2, &ticks(&events(&plans), &sizes));
         let rows: Vec<_> = run.outputs.iter().flat_map(|output| &output.sessions).collect();
         let scored = |row: &&&undercurrent_schemas::rows::SessionRow| row.assessment.is_some();
-        let scored_and_taught: Vec<_> = rows.iter().filter(scored).filter(|row| row.taught).collect();
         prop_assert_eq!(run.count(Part::SessionScore), rows.iter().filter(scored).count() as u64);
-        prop_assert_eq!(run.count(Part::SessionTerm), (scored_and_taught.len() * SESSION_TERMS.len()) as u64);
-        let calls: u64 = scored_and_taught.iter().map(|row| row.calls).sum();
+        prop_assert_eq!(run.count(Part::SessionTerm), (rows.iter().filter(scored).count() * SESSION_TERMS.len()) as u64);
+        let calls: u64 = rows.iter().filter(scored).map(|row| row.calls).sum();
         prop_assert_eq!(run.count(Part::CallTerm), calls * CALL_TERMS.len() as u64);
-        prop_assert_eq!(run.count(Part::Sessions), rows.iter().filter(|row| row.taught).count() as u64);
-        let taught: u64 = rows.iter().filter(|row| row.taught).map(|row| row.calls).sum();
+        prop_assert_eq!(run.count(Part::Sessions), rows.iter().map(|row| u64::from(row.taught_eighths)).sum::<u64>());
+        let taught: u64 = rows.iter().map(|row| row.calls * u64::from(row.taught_eighths)).sum();
         prop_assert_eq!(run.count(Part::Tool), taught);
         for row in rows {
             let assessment = row.assessment.as_ref();
-            prop_assert_eq!(row.taught, row.calls > 0 && assessment.is_none_or(|known| known.p_value > learn_p));
+            let doubted = assessment.is_some_and(|known| known.p_value <= learn_p);
+            let expect = if row.calls == 0 { 0 } else if doubted { doubtful } else { FULL_WEIGHT };
+            prop_assert_eq!((row.taught, row.taught_eighths), (expect > 0, expect));
         }
     }
 }

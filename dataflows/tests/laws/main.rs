@@ -4,7 +4,9 @@
 mod examples;
 mod features;
 mod groups;
+mod labels;
 mod learning;
+mod rules;
 mod run;
 mod scoring;
 mod traffic;

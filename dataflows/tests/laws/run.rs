@@ -7,7 +7,7 @@ use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
-use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
+use undercurrent_dataflows::sessions::{Gate, Rules, Settings, Timing};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{CallOutcome, FeatureRow};
@@ -25,10 +25,13 @@ pub(crate) fn settings() -> GraphSettings {
                 lateness_us: LATENESS_S * SECOND,
                 call_timeout_us: TIMEOUT_S * SECOND,
                 session_memory_us: 3_600 * SECOND,
+                unlearn_us: 7_200 * SECOND,
             },
-            gate: Gate { flag_p: 0.05, learn_p: 0.0 },
+            gate: Gate { flag_p: 0.05, learn_p: 0.0, doubtful_weight: 0 },
+            rules: Rules::default(),
             left_out: LeftOut::default(),
             open_calls_max: 1_024,
+            unlearnable_max: 1_024,
         },
         windows: WindowSettings { lateness_us: (TIMEOUT_S + LATENESS_S) * SECOND, ..WindowSettings::default() },
     }
@@ -150,7 +153,7 @@ pub(crate) fn expected(settings: &GraphSettings, events: &[v1::Event]) -> Learne
 }
 
 /// The counts of facts; what depends on the models on the way is left out.
-fn facts(model: &Model) -> BTreeMap<Entry, u64> {
+pub(crate) fn facts(model: &Model) -> BTreeMap<Entry, u64> {
     let of_the_moment = [Part::CallTerm, Part::SessionTerm, Part::SessionScore];
     model.as_change().totals.into_iter().filter(|(entry, _)| !of_the_moment.contains(&entry.part)).collect()
 }

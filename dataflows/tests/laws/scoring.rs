@@ -7,7 +7,7 @@ use undercurrent_dataflows::assess::{
 };
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
-use undercurrent_dataflows::session::{Answer, CallFact, SessionFact};
+use undercurrent_dataflows::session::{Answer, CallFact, Past, SessionFact};
 use undercurrent_schemas::v1;
 
 use crate::cases;
@@ -77,10 +77,11 @@ fn sessions(plans: &[Plan]) -> Vec<(u64, SessionFact)> {
 pub(crate) fn answers(model: &Model, plans: &[Plan]) -> Vec<Assessment> {
     let mut answers = Vec::new();
     for (scope, session) in sessions(plans) {
-        let calls = session.with_previous();
-        answers.extend(calls.map(|(previous, call, _)| assess(Some(model), scope, previous, call, &|_| None)));
-        let calls = session.with_previous();
-        let terms: Vec<_> = calls.map(|(previous, call, _)| call_terms(model, scope, previous, call)).collect();
+        let mut terms = Vec::new();
+        session.with_past(|past, call, _| {
+            answers.push(assess(Some(model), scope, past, call, &|_| None));
+            terms.push(call_terms(model, scope, past, call));
+        });
         answers.push(assess_session(model, scope, &session_terms(&session, &terms), &|_| None));
     }
     answers
@@ -89,12 +90,12 @@ pub(crate) fn answers(model: &Model, plans: &[Plan]) -> Vec<Assessment> {
 fn check(model: &Model, scope: u64, session: &SessionFact) {
     let names = |hash: u64| model.name(hash).map(|name| std::borrow::Cow::Borrowed(&**name));
     let mut terms = Vec::new();
-    for (previous, call, _) in session.with_previous() {
-        let of_call = known(assess(Some(model), scope, previous, call, &names));
+    session.with_past(|past, call, _| {
+        let of_call = known(assess(Some(model), scope, past, call, &names));
         assert_eq!(of_call.terms.len(), CALL_TERMS.len());
-        check_reasons(&of_call, |left_out| known(assess_without(left_out, Some(model), scope, previous, call, &names)));
-        terms.push(call_terms(model, scope, previous, call));
-    }
+        check_reasons(&of_call, |left_out| known(assess_without(left_out, Some(model), scope, past, call, &names)));
+        terms.push(call_terms(model, scope, past, call));
+    });
     let terms = session_terms(session, &terms);
     let of_session = known(assess_session(model, scope, &terms, &names));
     assert_eq!(of_session.terms.len(), SESSION_TERMS.len());
@@ -112,7 +113,7 @@ proptest! {
             if run.model.is_live(scope) {
                 check(&run.model, scope, &session);
             } else if let Some((call, _)) = session.calls.first() {
-                prop_assert_eq!(assess(Some(&run.model), scope, 0, call, &|_| None), Assessment::Unknown);
+                prop_assert_eq!(assess(Some(&run.model), scope, Past::none(), call, &|_| None), Assessment::Unknown);
             }
         }
     }

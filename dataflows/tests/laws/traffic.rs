@@ -29,6 +29,7 @@ pub(crate) struct Argument {
     path: u8,
     value: u64,
     source: Option<u8>,
+    place: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -75,11 +76,8 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let argument = (0..3_u8, 0..4_u64, prop::option::of(0..3_u8)).prop_map(|(path, value, source)| Argument {
-        path,
-        value: value << 48 | value,
-        source,
-    });
+    let argument = (0..3_u8, 0..4_u64, prop::option::of(0..3_u8), 0..8_u8)
+        .prop_map(|(path, value, source, place)| Argument { path, value: value << 48 | value, source, place });
     let call = (0..4_u8, prop::collection::vec(argument, 0..3), fate(), prop::option::weighted(0.2, 0..40_u8))
         .prop_map(|(tool, arguments, fate, score)| Step::Call { tool, arguments, fate, score });
     prop_oneof![8 => call, 1 => Just(Step::List), 1 => Just(Step::Notification)]
@@ -193,6 +191,10 @@ impl Step {
                 request.method = "tools/list".to_owned();
                 answer.jsonrpc_id.clone_from(&request.jsonrpc_id);
                 answer.method.clone_from(&request.method);
+                // Two sessions may be told different things under one name.
+                let description = id.len();
+                let definition = format!(r#"{{"name": "tool-{}", "description": "{description}"}}"#, id.len() % 2);
+                answer.tool_definitions = vec![definition.into_bytes()];
                 vec![(0, request), (40, answer)]
             }
             Self::Call { tool, arguments, fate, score } => {
@@ -213,10 +215,13 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
         path: format!("path-{}", argument.path),
         value: argument.value,
         source: argument.source.map_or_else(String::new, |tool| format!("tool-{tool}")),
+        place: i32::from(argument.place % 4),
+        place_of_part: argument.place >= 4,
         ..v1::Leaf::default()
     };
     v1::CallFacts {
         shape: arguments.len() as u64,
+        fingerprint: arguments.first().map_or(0, |argument| argument.value),
         arguments_bytes: 20 * arguments.len() as u64 + u64::from(tool),
         leaves: arguments.iter().map(leaf).collect(),
         ..v1::CallFacts::default()

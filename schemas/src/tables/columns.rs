@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
-    StructArray, TimestampMicrosecondArray,
+    StructArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields, Schema};
@@ -86,6 +86,13 @@ impl<'a, R> Columns<'a, R> {
     pub(super) fn texts(self, name: &str, value: impl Fn(&'a R) -> &'a [String]) -> Self {
         let offsets = OffsetBuffer::from_lengths(self.values(|row| value(row).len()));
         let items = StringArray::from_iter_values(self.rows.iter().flat_map(value));
+        self.list(name, offsets, Arc::new(items))
+    }
+
+    /// A list of hashes per row.
+    pub(super) fn hashes(self, name: &str, value: impl Fn(&'a R) -> &'a [u64]) -> Self {
+        let offsets = OffsetBuffer::from_lengths(self.values(|row| value(row).len()));
+        let items = UInt64Array::from_iter_values(self.rows.iter().flat_map(value).copied());
         self.list(name, offsets, Arc::new(items))
     }
 

@@ -12,7 +12,7 @@ use super::columns::Columns;
 use crate::ids::Micros;
 use crate::rows::MessageRow;
 use crate::v1::event::Body;
-use crate::v1::{self, CallFacts, Direction, EventId, Gap, Kind, Leaf, LeafType, Message, ResultFacts, Verdict};
+use crate::v1::{self, CallFacts, Direction, EventId, Gap, Kind, Leaf, LeafType, Message, Place, ResultFacts, Verdict};
 
 /// The table's columns.
 #[must_use]
@@ -102,6 +102,7 @@ fn envelope<'a>(lines: &'a [Line<'a>]) -> Columns<'a, Line<'a>> {
         .number::<UInt64Type>("sequence", |line| line.id.sequence)
         .number::<UInt32Type>("digest_key", |line| line.row.event.digest_key)
         .text_or_null("body", |line| body_text(line.row.event.body.as_ref()))
+        .text_or_null("label", |line| label_text(line.row.event.body.as_ref()))
 }
 
 /// What every message has.
@@ -135,7 +136,9 @@ fn call<'a>(calls: &'a [&'a CallFacts], leaves: &[&Leaf]) -> Columns<'a, &'a Cal
         .number::<UInt64Type>("bytes", |leaf| leaf.bytes)
         .number::<UInt32Type>("entropy_millibits", |leaf| leaf.entropy_millibits)
         .number_or_null::<UInt64Type>("host", |leaf| Some(leaf.host).filter(|host| *host != 0))
-        .flag("host_known", |leaf| leaf.host_known);
+        .flag("host_known", |leaf| leaf.host_known)
+        .text_or_null("place", |leaf| place_text(leaf.place()))
+        .flag("place_of_part", |leaf| leaf.place_of_part);
     Columns::of(calls)
         .number::<UInt64Type>("shape", |call| call.shape)
         .number::<UInt64Type>("fingerprint", |call| call.fingerprint)
@@ -146,6 +149,7 @@ fn call<'a>(calls: &'a [&'a CallFacts], leaves: &[&Leaf]) -> Columns<'a, &'a Cal
         .number::<UInt32Type>("position", |call| call.position)
         .number::<UInt64Type>("largest_result_bytes", |call| call.largest_result_bytes)
         .number::<UInt32Type>("repeats", |call| call.repeats)
+        .hashes("earlier_tools", |call| &call.earlier_tools)
 }
 
 fn result<'a>(results: &'a [&'a ResultFacts]) -> Columns<'a, &'a ResultFacts> {
@@ -180,6 +184,15 @@ fn body_text(body: Option<&Body>) -> &'static str {
         Some(Body::SessionEnd(_)) => "session_end",
         Some(Body::Gap(_)) => "gap",
         Some(Body::Heartbeat(_)) => "heartbeat",
+        Some(Body::Label(_)) => "label",
+        Some(Body::Forget(_)) => "forget",
+    }
+}
+
+fn label_text(body: Option<&Body>) -> &'static str {
+    match body {
+        Some(Body::Label(label)) => label.verdict().as_text(),
+        _ => "",
     }
 }
 
@@ -210,6 +223,15 @@ const fn leaf_type_text(leaf_type: LeafType) -> &'static str {
         LeafType::Number => "number",
         LeafType::String => "string",
         LeafType::Empty => "empty",
+    }
+}
+
+const fn place_text(place: Place) -> &'static str {
+    match place {
+        Place::Unspecified => "",
+        Place::Field => "field",
+        Place::Item => "item",
+        Place::Text => "text",
     }
 }
 

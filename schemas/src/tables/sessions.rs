@@ -30,6 +30,7 @@ pub fn batch(rows: &[SessionRow]) -> RecordBatch {
         .flag_or_null("flagged", |row| row.flagged)
         .flag("taught", |row| row.taught)
         .assessment(rows, |row| row.assessment.as_ref())
+        .number::<UInt32Type>("taught_eighths", |row| row.taught_eighths)
         .source(|row| row.source)
         .into_batch()
 }

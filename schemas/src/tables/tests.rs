@@ -9,8 +9,8 @@ use crate::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use crate::rows::{CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, ModelRow, SessionRow, Source};
 use crate::v1::event::Body;
 use crate::v1::{
-    Assessment, CallFacts, Decision, Direction, Event, EventId, Gap, Heartbeat, Kind, Leaf, LeafType, Message, Reason,
-    ResultFacts, SessionEnd, Term, TermKind, Verdict, gap,
+    Assessment, CallFacts, Decision, Direction, Event, EventId, Gap, Heartbeat, Kind, Leaf, LeafType, Message, Place,
+    Reason, ResultFacts, SessionEnd, Term, TermKind, Verdict, gap,
 };
 
 /// Every column of every table: a change here is a change of the contract with whoever reads the history.
@@ -106,10 +106,11 @@ fn sessions_that_were_not_scored_have_nulls() {
         errors: 1,
         assessment: Some(assessment()),
         flagged: Some(true),
-        taught: false,
+        taught: true,
+        taught_eighths: 1,
     };
     let unscored =
-        SessionRow { source: source(1), assessment: None, flagged: None, taught: true, part: 1, ..scored.clone() };
+        SessionRow { source: source(1), assessment: None, flagged: None, taught_eighths: 8, part: 1, ..scored.clone() };
     insta::assert_snapshot!(text_of(&sessions::batch(&[scored, unscored])));
 }
 
@@ -186,8 +187,18 @@ fn call_message() -> Message {
         entropy_millibits: 3900,
         host: 0,
         host_known: false,
+        place: Place::Text.into(),
+        place_of_part: true,
     };
-    let url = Leaf { path: "url".into(), source: String::new(), host: 8, host_known: true, ..iban.clone() };
+    let url = Leaf {
+        path: "url".into(),
+        source: String::new(),
+        place: 0,
+        place_of_part: false,
+        host: 8,
+        host_known: true,
+        ..iban.clone()
+    };
     Message {
         direction: Direction::ClientToServer.into(),
         kind: Kind::Request.into(),
@@ -208,6 +219,7 @@ fn call_message() -> Message {
             position: 3,
             largest_result_bytes: 4096,
             repeats: 1,
+            earlier_tools: vec![u64::MAX, 5],
         }),
         verdict: Some(verdict(Some(assessment()))),
         payload: b"{}".to_vec(),

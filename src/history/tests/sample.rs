@@ -2,13 +2,14 @@
 
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, ModelRow, SessionRow, Source,
+    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, EntityKind, FeatureRow, LabelOutcome, LabelRow, MessageRow,
+    ModelRow, SessionRow, Source, ToolChange, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{
-    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Reason, Term, TermKind,
-    Verdict,
+    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Place, Reason, Term,
+    TermKind, Verdict,
 };
 
 use super::super::{HistoryOptions, TickRows};
@@ -37,6 +38,9 @@ pub(super) fn tick(number: u64) -> TickRows {
         sessions: vec![session(source(0), number)],
         features: (0..2).map(|ordinal| feature(source(ordinal), number)).collect(),
         models: vec![model(source(0), number)],
+        labels: vec![label(source(0), number)],
+        tools: vec![tool(source(0), number)],
+        alerts: vec![alert(source(0), number)],
     };
     if number.is_multiple_of(5) {
         rows.sessions.clear();
@@ -58,6 +62,9 @@ pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
         Table::Sessions => rows.sessions.len(),
         Table::Features => rows.features.len(),
         Table::Models => rows.models.len(),
+        Table::Labels => rows.labels.len(),
+        Table::Tools => rows.tools.len(),
+        Table::Alerts => rows.alerts.len(),
     }
 }
 
@@ -72,6 +79,8 @@ pub(super) fn message(tick: u64, index: u64) -> MessageRow {
         entropy_millibits: 3900,
         host: 0,
         host_known: false,
+        place: if tick.is_multiple_of(2) { Place::Field } else { Place::Unspecified }.into(),
+        place_of_part: false,
     };
     let message = Message {
         direction: Direction::ClientToServer.into(),
@@ -142,6 +151,51 @@ fn session(source: Source, tick: u64) -> SessionRow {
         assessment: (tick > 2).then(|| assessment(tick)),
         flagged: (tick > 2).then_some(false),
         taught: true,
+        taught_eighths: 8,
+    }
+}
+
+fn tool(source: Source, tick: u64) -> ToolRow {
+    ToolRow {
+        source,
+        ts: Micros(START + tick as i64 * 10_000_000),
+        tenant: "default".into(),
+        server: "banking".into(),
+        tool: "send_money".into(),
+        session_id: session_id(tick),
+        change: ToolChange::Changed,
+        definition_hash: tick,
+        what: vec!["description is new".into()],
+        findings: Vec::new(),
+        also_at: vec!["shop".into()],
+        definition: "{}".into(),
+    }
+}
+
+fn alert(source: Source, tick: u64) -> AlertRow {
+    AlertRow {
+        source,
+        ts: Micros(START + tick as i64 * 10_000_000),
+        alert_id: format!("{tick:016x}"),
+        kind: AlertKind::Loop,
+        state: AlertState::Open,
+        server: "banking".into(),
+        subject: session_id(tick),
+        opened_at: Micros(START),
+        times: 1,
+        text: "again and again".into(),
+    }
+}
+
+fn label(source: Source, tick: u64) -> LabelRow {
+    LabelRow {
+        source,
+        event: EventId { gateway: 1, epoch: 1, sequence: tick },
+        ts: Micros(START + tick as i64 * 10_000_000),
+        session_id: session_id(tick),
+        label: "benign".into(),
+        outcome: LabelOutcome::Applied,
+        parts: 1,
     }
 }
 

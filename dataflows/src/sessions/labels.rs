@@ -1,0 +1,67 @@
+//! What people say about sessions: labels, and wishes to be forgotten.
+//!
+//! A session's parts are kept until the horizon of unlearning; what is said later is refused, with that reason. A label
+//! holds for the session's later parts too.
+
+use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::rows::{AlertKind, LabelOutcome, LabelRow, Source};
+use undercurrent_schemas::v1::{self, label::Verdict};
+
+use super::{Identity, Outbox, PartitionSessions};
+use crate::alerts::Signal;
+
+impl PartitionSessions {
+    /// Every ended part of the session teaches as the label says, from now on.
+    pub(super) fn label(&mut self, event: &v1::Event, verdict: Verdict, out: &mut Outbox) {
+        let parts = self.sessions.get_mut(event.session_id.as_str()).map(|session| {
+            session.label = verdict;
+            let scope = session.identity.scope;
+            // Somebody has looked.
+            if verdict != Verdict::Clear {
+                let Identity { id, server, .. } = &session.identity;
+                out.signals.push(Signal::over(Micros(event.ts_us), AlertKind::Flagged, server, id));
+            }
+            for part in &mut session.closed {
+                part.contribution.relabel(scope, &part.fact, verdict, out);
+            }
+            session.closed.len()
+        });
+        self.said(event, verdict.as_text(), parts, out);
+    }
+
+    /// The session leaves the model, whole: its facts, its terms, its scores; what is open of it ends unscored.
+    pub(super) fn forget(&mut self, event: &v1::Event, out: &mut Outbox) {
+        let Self { sessions, learning, due, .. } = self;
+        let parts = sessions.get_mut(event.session_id.as_str()).map(|session| {
+            let scope = session.identity.scope;
+            let given_up = session.calls.give_up_all();
+            session.settle(given_up, learning, out);
+            let open = session.open.take().map(|part| {
+                learning.open -= 1;
+                (part.contribution, part.fact)
+            });
+            let closed = session.closed.drain(..).map(|part| (part.contribution, part.fact));
+            let parts: Vec<_> = closed.chain(open).collect();
+            let count = parts.len();
+            parts.into_iter().for_each(|(contribution, fact)| contribution.retract_all(scope, &fact, out));
+            session.reschedule(&learning.settings.timing, due);
+            count
+        });
+        self.said(event, "forget", parts, out);
+    }
+
+    fn said(&self, event: &v1::Event, label: &str, parts: Option<usize>, out: &mut Outbox) {
+        let applied = parts.is_some();
+        out.counters.labels_applied += u64::from(applied);
+        out.counters.labels_too_old += u64::from(!applied);
+        out.labels.push(LabelRow {
+            source: Source { partition: self.learning.partition, ..Source::default() },
+            event: event.id.unwrap_or_default(),
+            ts: Micros(event.ts_us),
+            session_id: event.session_id.clone(),
+            label: label.to_owned(),
+            outcome: if applied { LabelOutcome::Applied } else { LabelOutcome::TooOld },
+            parts: u32::try_from(parts.unwrap_or(0)).unwrap_or(u32::MAX),
+        });
+    }
+}
