@@ -337,6 +337,8 @@ impl Connection<'_> {
                 exchange.hear();
             }
             match &progress {
+                // Interim responses are no part of an answer.
+                Ok(Progress::Unfinished) if !exchange.has_begun() => {}
                 Ok(Progress::Unfinished) => self.deadline.set(patience.next()),
                 Ok(Progress::Relayed) => {
                     self.spare = exchange.end(Ending::Relayed);
