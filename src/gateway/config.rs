@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Auth, Cidr, HostRules, Rate, Tls};
+use crate::config::{Aggregate, Auth, Cidr, HostRules, Rate, Tls};
 use crate::upstream::UpstreamConfig;
 
 /// Everything the gateway needs to know before it serves. A reload replaces all but `limits` and `timeouts`.
@@ -19,6 +19,8 @@ pub struct GatewayConfig {
     pub auth: Auth,
     /// What each principal may ask; `None`: as much as it likes.
     pub rate: Option<Rate>,
+    /// How the upstreams are served as one; `None`: they are not.
+    pub aggregate: Option<Aggregate>,
     /// `None`: plain HTTP.
     pub tls: Option<Tls>,
 }
