@@ -20,8 +20,8 @@ mod streams;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -51,9 +51,11 @@ pub(super) const NAME: &str = "aggregate";
 pub(super) struct Aggregate {
     settings: config::Aggregate,
     /// In the order of their names.
-    members: Vec<Member>,
+    members: Vec<Arc<Member>>,
     sessions: Arc<Sessions>,
     shared: Arc<Shared>,
+    /// For what goes on without the request that began it.
+    this: Weak<Self>,
     /// Numbers the gateway's own requests.
     asked: AtomicU64,
 }
@@ -66,7 +68,7 @@ impl Aggregate {
         knows_callers: bool,
         before: Option<&Self>,
         shared: &Arc<Shared>,
-    ) -> Self {
+    ) -> Arc<Self> {
         let idle = shared.config.timeouts.session_idle;
         let sessions = before.map_or_else(|| Arc::new(Sessions::new(idle)), |before| Arc::clone(&before.sessions));
         let is_named = |name: &str| settings.upstreams.contains(name);
@@ -78,10 +80,11 @@ impl Aggregate {
             };
             // A credential of the gateway's leaves it only for an upstream that somebody named.
             let takes_credential = is_passed_through && (!knows_callers || is_named(name));
-            Member::new(name, &settings.separator, upstream.clone(), takes_credential)
+            Arc::new(Member::new(name, &settings.separator, upstream.clone(), takes_credential))
         };
         let members = members.map(member).collect();
-        Self { members, settings, sessions, shared: Arc::clone(shared), asked: AtomicU64::new(0) }
+        let (shared, asked) = (Arc::clone(shared), AtomicU64::new(0));
+        Arc::new_cyclic(|this| Self { members, settings, sessions, shared, this: this.clone(), asked })
     }
 
     /// Answers a request whose caller is known and may ask.

@@ -72,7 +72,7 @@ impl Live {
         let aggregate = config.aggregate.map(|settings| {
             let upstreams = upstreams.iter().map(|(name, served)| (name.as_str(), &served.upstream));
             let before = before.and_then(|before| before.aggregate.as_deref());
-            Arc::new(Aggregate::new(settings, upstreams, auth.is_some(), before, shared))
+            Aggregate::new(settings, upstreams, auth.is_some(), before, shared)
         });
         Ok(Self {
             aggregate,

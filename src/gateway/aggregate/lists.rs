@@ -4,6 +4,7 @@
 //! upstream that fails would have added is missing, which is logged and counted.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -211,7 +212,7 @@ impl Aggregate {
     async fn listed(
         &self,
         caller: &Caller,
-        member: &Member,
+        member: &Arc<Member>,
         kind: Kind,
         first: &Message<'_>,
         meta: Option<&RawValue>,

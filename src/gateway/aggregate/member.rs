@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{self, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 
 use super::names;
@@ -26,7 +25,7 @@ pub(super) struct Member {
     pub(super) name: Arc<str>,
     /// What its names begin with.
     pub(super) prefix: String,
-    /// It gets the caller's own credential.
+    /// It gets the caller's own credential, and whatever other headers the caller sends.
     pub(super) takes_credential: bool,
     upstream: Upstream,
     offers: Mutex<Offers>,
@@ -40,8 +39,6 @@ pub(super) struct Caller {
     pub(super) client: Client,
     /// As the client sent them, without what speaks of its session and its body.
     pub(super) headers: HeaderMap,
-    authorization: Option<HeaderValue>,
-    query: http::Uri,
 }
 
 /// What is sent.
@@ -84,9 +81,7 @@ impl Caller {
         }
         headers.remove(SESSION_ID);
         headers.remove("last-event-id");
-        let authorization = headers.remove(AUTHORIZATION);
-        let (query, client) = (call.head.uri.clone(), call.client.clone());
-        Self { era: call.era, session, client, headers, authorization, query }
+        Self { era: call.era, session, client: call.client.clone(), headers }
     }
 
     /// The call that takes a message to an upstream.
@@ -98,6 +93,11 @@ impl Caller {
         after_write: AfterWrite,
     ) -> Call {
         let mut headers = self.headers.clone();
+        if !member.takes_credential {
+            // Any other may be one: a cookie, or a key under a name of its own.
+            let others: Vec<HeaderName> = headers.keys().filter(|name| !is_of_message(name)).cloned().collect();
+            others.iter().for_each(|name| drop(headers.remove(name)));
+        }
         if let Some(opened) = opened {
             let version = HeaderValue::from_str(&opened.version).ok();
             set(&mut headers, HeaderName::from_static("mcp-protocol-version"), version);
@@ -127,20 +127,10 @@ impl Caller {
                 headers.insert(header::ACCEPT, both);
             }
         }
-        set(&mut headers, AUTHORIZATION, self.authorization.clone().filter(|_| member.takes_credential));
-        Call::read(self.head(message.method.clone(), headers), message.body.clone(), self.client(after_write))
-    }
-
-    fn head(&self, method: Method, headers: HeaderMap) -> Parts {
         let (mut head, ()) = Request::new(()).into_parts();
-        head.method = method;
-        head.uri = self.query.clone();
+        head.method = message.method.clone();
         head.headers = headers;
-        head
-    }
-
-    fn client(&self, after_write: AfterWrite) -> Client {
-        Client { after_write, ..self.client.clone() }
+        Call::read(head, message.body.clone(), Client { after_write, ..self.client.clone() })
     }
 }
 
@@ -161,6 +151,13 @@ impl Member {
     pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
         lock(&self.offers)
     }
+}
+
+/// Whether a header speaks of the message, and not of who sends it.
+fn is_of_message(name: &HeaderName) -> bool {
+    const OTHERS: [&str; 7] =
+        ["accept", "accept-language", "content-type", "user-agent", "traceparent", "tracestate", "baggage"];
+    name.as_str().starts_with("mcp-") || OTHERS.contains(&name.as_str())
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {

@@ -13,11 +13,12 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
 
 use super::ask::{Answer, Failure};
 use super::lists::{Cache, Cached};
 use super::member::{Caller, Headers, Member, Message};
-use super::sessions::{Entry, Opened, Session, lock};
+use super::sessions::{Entry, Opened, Opening, Session, lock};
 use super::{Aggregate, all_failed, result};
 use crate::gateway::after_write::AfterWrite;
 use crate::gateway::call::{Body, Call, SESSION_ID};
@@ -68,13 +69,18 @@ impl Aggregate {
             message.params.and_then(|params| envelope::object(params.get().as_bytes())).unwrap_or_default();
         let session = Arc::new(Session::new(&call.client, call.body.clone()));
         let caller = Caller::new(call, Some(Arc::clone(&session)));
+        // Whoever leaves before the end leaves no sessions behind.
+        let unless_kept = session.ended.clone().drop_guard();
         let opened = join_all(self.members.iter().map(|member| self.opened(&caller, &session, member))).await;
         let mut failures = Vec::new();
         let mut said = Said::default();
         for (member, opened) in self.members.iter().zip(opened) {
             match opened {
                 Ok(opened) => said.add(&member.name, &opened.capabilities, opened.instructions.as_deref()),
-                Err(failure) => failures.push(failure),
+                Err(failure) => {
+                    self.left_out(member, "initialize", &failure);
+                    failures.push(failure);
+                }
             }
         }
         if said.is_nothing() {
@@ -87,6 +93,7 @@ impl Aggregate {
                 return Err(refusal);
             }
         };
+        unless_kept.disarm();
         let newest = LEGACY_VERSIONS[LEGACY_VERSIONS.len() - 1];
         let version = LEGACY_VERSIONS.iter().find(|version| **version == asked.version).copied().unwrap_or(newest);
         let mut own = json!({ "protocolVersion": version, "serverInfo": server_info() });
@@ -165,7 +172,7 @@ impl Aggregate {
     ) -> Result<Response<Body>, Refusal> {
         let Some(session) = &caller.session else { return Err(Refusal::NotOffered(caller.era)) };
         let message = Message::post(body.clone(), Headers::Kept);
-        let logs = |member: &&Member| session.at(&member.name).now().is_some_and(|opened| opened.has("logging"));
+        let logs = |member: &&Arc<Member>| session.at(&member.name).now().is_some_and(|opened| opened.has("logging"));
         let asked: Vec<_> = self.members.iter().filter(logs).collect();
         let answers = join_all(asked.iter().map(|member| self.ask(caller, member, &message))).await;
         let mut failures = Vec::new();
@@ -198,7 +205,12 @@ impl Aggregate {
     }
 
     /// Asks an upstream, in the caller's session there.
-    pub(super) async fn ask(&self, caller: &Caller, member: &Member, message: &Message<'_>) -> Result<Answer, Failure> {
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        member: &Arc<Member>,
+        message: &Message<'_>,
+    ) -> Result<Answer, Failure> {
         let after_write = AfterWrite::default();
         let answer = async {
             let response = self.send(caller, member, message, &after_write).await?;
@@ -213,7 +225,7 @@ impl Aggregate {
     pub(super) async fn send(
         &self,
         caller: &Caller,
-        member: &Member,
+        member: &Arc<Member>,
         message: &Message<'_>,
         after_write: &AfterWrite,
     ) -> Result<Response<Body>, Failure> {
@@ -231,25 +243,56 @@ impl Aggregate {
     }
 
     /// The caller's session at an upstream.
-    async fn opened(&self, caller: &Caller, session: &Session, member: &Member) -> Result<Arc<Opened>, Failure> {
+    async fn opened(
+        &self,
+        caller: &Caller,
+        session: &Arc<Session>,
+        member: &Arc<Member>,
+    ) -> Result<Arc<Opened>, Failure> {
         let at = session.at(&member.name);
-        let opened = match at.entry().await {
+        let patience = self.settings.patience;
+        let opened = match at.entry(patience).await {
             Entry::Open(opened) => opened,
             Entry::Failed => return Err(Failure::Pausing),
+            Entry::Slow => return Err(Failure::TimedOut),
             Entry::Vacant(opening) => {
-                let opened = tokio::time::timeout(self.settings.patience, Box::pin(self.open(caller, session, member)));
-                match opened.await.unwrap_or(Err(Failure::TimedOut)) {
-                    Ok(opened) => opening.open(opened),
-                    Err(failure) => {
-                        opening.fail();
-                        self.left_out(member, "initialize", &failure);
-                        return Err(failure);
-                    }
-                }
+                let (answer, opened) = oneshot::channel();
+                let this = self.this.upgrade().ok_or(Failure::Gone)?;
+                let (caller, session, member) = (caller.clone(), Arc::clone(session), Arc::clone(member));
+                // Who takes longer than the client waits is there for the next request.
+                tokio::spawn(async move {
+                    let opened = this.open_or_fail(&caller, &session, &member, opening).await;
+                    drop(answer.send(opened));
+                });
+                let opened = tokio::time::timeout(patience, opened).await;
+                opened.map_err(|_| Failure::TimedOut)?.unwrap_or(Err(Failure::Gone))?
             }
         };
         Box::pin(self.tell(caller, session, member, &opened)).await;
         Ok(opened)
+    }
+
+    async fn open_or_fail(
+        &self,
+        caller: &Caller,
+        session: &Session,
+        member: &Member,
+        opening: Opening,
+    ) -> Result<Arc<Opened>, Failure> {
+        match self.open(caller, session, member).await {
+            Ok(opened) => {
+                let opened = opening.open(opened);
+                if session.ended.is_cancelled() {
+                    // Nobody is left to use it.
+                    self.say(caller, member, Arc::clone(&opened), &Message::empty(Method::DELETE)).await;
+                }
+                Ok(opened)
+            }
+            Err(failure) => {
+                opening.fail();
+                Err(failure)
+            }
+        }
     }
 
     async fn open(&self, caller: &Caller, session: &Session, member: &Member) -> Result<Opened, Failure> {

@@ -3,6 +3,8 @@
 //! A name says whose it is; a URI belongs to who lists it, else to the template that says most of it, else the upstreams are
 //! asked once. Not here: lists. Invariant: the body changes in the name alone, and the response streams through as it comes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::Deserialize;
@@ -113,7 +115,7 @@ impl Aggregate {
         kind: Kind,
         shown: &str,
         meta: Option<&RawValue>,
-    ) -> Result<(&Member, String), Refusal> {
+    ) -> Result<(&Arc<Member>, String), Refusal> {
         let unknown = || Refusal::NotRouted { what: format!("`{shown}`"), known: self.known() };
         let (prefix, rest) = shown.split_once(&*self.settings.separator).ok_or_else(unknown)?;
         let member = self.members.iter().find(|member| member.prefix == prefix).ok_or_else(unknown)?;
@@ -130,7 +132,7 @@ impl Aggregate {
     }
 
     /// Whose a URI is.
-    async fn owner(&self, caller: &Caller, uri: &str, meta: Option<&RawValue>) -> Result<&Member, Refusal> {
+    async fn owner(&self, caller: &Caller, uri: &str, meta: Option<&RawValue>) -> Result<&Arc<Member>, Refusal> {
         if let Some(member) = self.listing(uri) {
             return Ok(member);
         }
@@ -142,21 +144,28 @@ impl Aggregate {
         self.listing(uri).or_else(|| self.fitting(uri)).ok_or_else(unknown)
     }
 
-    fn listing(&self, uri: &str) -> Option<&Member> {
+    fn listing(&self, uri: &str) -> Option<&Arc<Member>> {
         self.members.iter().find(|member| member.offers().has_uri(uri))
     }
 
-    fn fitting(&self, uri: &str) -> Option<&Member> {
+    fn fitting(&self, uri: &str) -> Option<&Arc<Member>> {
         let fit = |member: &Member| member.offers().template_fit(uri);
         // Of equals the last is the maximum, and the first is meant.
         self.members.iter().rev().filter(|member| fit(member).is_some()).max_by_key(|member| fit(member))
     }
 
-    async fn relay(&self, caller: &Caller, member: &Member, message: &Message<'_>) -> Result<Response<Body>, Refusal> {
+    async fn relay(
+        &self,
+        caller: &Caller,
+        member: &Arc<Member>,
+        message: &Message<'_>,
+    ) -> Result<Response<Body>, Refusal> {
         let upstream = || member.name.to_string();
-        let response = self.send(caller, member, message, &caller.client.after_write).await;
-        // An upstream that refuses to open a session was logged when it did.
-        let (mut head, body) = response.map_err(|_| Refusal::LeftOut { upstream: upstream() })?.into_parts();
+        let response = self.send(caller, member, message, &caller.client.after_write).await.map_err(|failure| {
+            self.left_out(member, "initialize", &failure);
+            Refusal::LeftOut { upstream: upstream() }
+        })?;
+        let (mut head, body) = response.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
             return Err(Refusal::NotSignedIn { upstream: upstream() });
         }

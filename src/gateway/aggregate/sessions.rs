@@ -50,7 +50,8 @@ pub(super) struct AtUpstream(watch::Sender<State>);
 #[derive(Clone, Debug)]
 enum State {
     Closed,
-    Opening,
+    /// Since when.
+    Opening(Instant),
     Open(Arc<Opened>),
     Failed(Instant),
 }
@@ -68,17 +69,19 @@ pub(super) struct Opened {
 }
 
 /// What came of asking for an upstream's session.
-pub(super) enum Entry<'a> {
+pub(super) enum Entry {
     Open(Arc<Opened>),
     /// It is the caller's to open it.
-    Vacant(Opening<'a>),
+    Vacant(Opening),
+    /// Somebody has been opening it for longer than one waits.
+    Slow,
     /// It failed a moment ago.
     Failed,
 }
 
 /// The right to open a session; dropped unused, somebody else may.
 #[derive(Debug)]
-pub(super) struct Opening<'a>(&'a AtUpstream);
+pub(super) struct Opening(Arc<AtUpstream>);
 
 impl Sessions {
     pub(super) fn new(idle: Duration) -> Self {
@@ -156,35 +159,38 @@ impl AtUpstream {
     pub(super) fn now(&self) -> Option<Arc<Opened>> {
         match &*self.0.borrow() {
             State::Open(opened) => Some(Arc::clone(opened)),
-            State::Closed | State::Opening | State::Failed(_) => None,
+            State::Closed | State::Opening(_) | State::Failed(_) => None,
         }
     }
 
-    /// The session, once nobody else is opening it.
-    pub(super) async fn entry(&self) -> Entry<'_> {
+    /// The session, once whoever opens it has done so, within patience.
+    pub(super) async fn entry(self: &Arc<Self>, patience: Duration) -> Entry {
         let mut changes = self.0.subscribe();
         loop {
             let claimed = self.0.send_if_modified(|state| {
                 let vacant = match state {
                     State::Closed => true,
                     State::Failed(at) => at.elapsed() >= PAUSE,
-                    State::Opening | State::Open(_) => false,
+                    State::Opening(_) | State::Open(_) => false,
                 };
                 if vacant {
-                    *state = State::Opening;
+                    *state = State::Opening(Instant::now());
                 }
                 vacant
             });
             if claimed {
-                return Entry::Vacant(Opening(self));
+                return Entry::Vacant(Opening(Arc::clone(self)));
             }
-            match &*changes.borrow_and_update() {
+            let since = match &*changes.borrow_and_update() {
                 State::Open(opened) => return Entry::Open(Arc::clone(opened)),
                 State::Failed(_) => return Entry::Failed,
-                State::Opening | State::Closed => {}
-            }
-            if changes.changed().await.is_err() {
-                return Entry::Failed;
+                State::Opening(since) => *since,
+                State::Closed => continue,
+            };
+            match tokio::time::timeout_at(since + patience, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Entry::Failed,
+                Err(_) => return Entry::Slow,
             }
         }
     }
@@ -216,7 +222,7 @@ impl AtUpstream {
     }
 }
 
-impl Opening<'_> {
+impl Opening {
     pub(super) fn open(self, opened: Opened) -> Arc<Opened> {
         let opened = Arc::new(opened);
         self.0.0.send_replace(State::Open(Arc::clone(&opened)));
@@ -228,10 +234,10 @@ impl Opening<'_> {
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for Opening {
     fn drop(&mut self) {
         self.0.0.send_if_modified(|state| {
-            let unused = matches!(state, State::Opening);
+            let unused = matches!(state, State::Opening(_));
             if unused {
                 *state = State::Closed;
             }

@@ -416,8 +416,45 @@ async fn a_credential_goes_to_no_upstream_that_does_not_take_one() {
     config.upstreams[0].terms.pass_through = true;
     let gateway = gateway(config).await;
     let mut peer = Peer::connect(gateway.address).await;
-    peer.exchange("POST", "/mcp", "authorization: Bearer t\r\n", INITIALIZE).await;
-    assert!(own.heads_of("initialize")[0].contains("authorization: Bearer t\r\n"));
-    assert!(!plain.heads_of("initialize")[0].contains("authorization"));
+    let credentials = "authorization: Bearer t\r\ncookie: c\r\nx-api-key: k\r\ntraceparent: 0\r\n";
+    peer.exchange("POST", "/mcp?key=k", credentials, INITIALIZE).await;
+    let (own, plain) = (&own.heads_of("initialize")[0], &plain.heads_of("initialize")[0]);
+    for header in ["authorization: Bearer t\r\n", "cookie: c\r\n", "x-api-key: k\r\n"] {
+        assert!(own.contains(header) && !plain.contains(header), "{header} in {own}{plain}");
+    }
+    assert!(plain.contains("traceparent: 0\r\n") && plain.starts_with("POST / HTTP/1.1\r\n"), "{plain}");
     gateway.stop().await;
+}
+
+// Goal: a server that takes long to start is started once, and is there as soon as it has.
+#[tokio::test]
+async fn an_upstream_that_is_slow_to_open_a_session_is_there_later() {
+    let up = Upstream::with_tools(&["read"]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = listener.local_addr().unwrap();
+    let mut config = of(&[("slow", slow), ("up", up.address)]);
+    config.aggregate.as_mut().unwrap().patience = std::time::Duration::from_millis(200);
+    let gateway = gateway(config).await;
+    let mut client = Client::open(&gateway).await;
+    assert_eq!(names(&client.ask("tools/list", json!({})).await), ["up__read"]);
+    assert_eq!(gateway.metrics.left_out.with_label_values(&["slow"]).get(), 2);
+    // The one connection that has waited all the while.
+    let mut peer = Peer::over(within(listener.accept()).await.unwrap().0);
+    let (_, initialize) = peer.request().await.unwrap();
+    assert_eq!(initialize, INITIALIZE);
+    let respond = |result: Value| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    peer.send(&respond(initialized(json!({"tools": {}})))).await;
+    let served = tokio::spawn(async move {
+        while let Some((_, body)) = peer.request().await {
+            let accepted = || "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned();
+            let list = body.contains("tools/list");
+            peer.send(&if list { respond(json!({"tools": [{"name": "late"}]})) } else { accepted() }).await;
+        }
+    });
+    within(async { while names(&client.ask("tools/list", json!({})).await) != ["slow__late", "up__read"] {} }).await;
+    gateway.stop().await;
+    served.abort();
 }
