@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] holds only values that were checked; whoever is wrong is told the place, the key, the
 //! value and the remedy. Each section is a struct that its component takes as it is. Not here: policy rules.
 
+mod aggregate;
 mod auth;
 mod cidr;
 mod data_default;
@@ -26,6 +27,7 @@ use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::Limits;
 use undercurrent_dataflows::sessions::Rules;
 
+pub use self::aggregate::Aggregate;
 pub use self::auth::{Auth, Issuer, KeyHash, NotKeyHash};
 pub use self::cidr::{Cidr, NotCidr};
 pub use self::error::{ConfigError, Place, Problem};
@@ -46,6 +48,8 @@ pub struct Config {
     /// On what terms each upstream is used.
     pub terms: BTreeMap<UpstreamName, Terms>,
     pub auth: Auth,
+    /// `None`: each upstream has its own endpoint, and that is all.
+    pub aggregate: Option<Aggregate>,
     /// `None`: each principal may ask as much as it likes.
     pub rate: Option<Rate>,
     pub gateway: Gateway,

@@ -1,4 +1,4 @@
-//! The gateway: `/mcp/NAME` for every upstream, relayed untouched and tapped.
+//! The gateway: `/mcp/NAME` for every upstream, relayed untouched and tapped; `/mcp` for all of them, where asked for.
 //!
 //! The life of a request: `serve` (connection) → `guard` (Host, Origin) → `call` (read once) → `shared` (decision) →
 //! `forward` and `hop` (HTTP upstream) → `relay` (the response on its way) → `tap` (read after it was handed on).
@@ -9,6 +9,7 @@
 
 mod admission;
 mod after_write;
+mod aggregate;
 mod auth;
 mod call;
 mod config;
@@ -56,6 +57,8 @@ pub use self::metrics::GatewayMetrics;
 pub use self::serve::serve;
 pub use self::tls::TlsError;
 
+use self::aggregate::Aggregate;
+use self::auth::Auth;
 use self::call::{Body, Call, Client, whole};
 use self::config::Fixed;
 use self::envelope::RequestIds;
@@ -111,6 +114,13 @@ enum Upstream {
     Stdio(Arc<StdioUpstream>),
 }
 
+/// What a path leads to.
+#[derive(Clone, Copy, Debug)]
+enum Endpoint<'a> {
+    Upstream(&'a Upstream),
+    Aggregate(&'a Arc<Aggregate>),
+}
+
 impl Gateway {
     /// Nothing is connected or started before the first request.
     pub fn new(config: GatewayConfig, edge: Edge, metrics: GatewayMetrics) -> Result<Self, GatewayError> {
@@ -153,10 +163,10 @@ impl Gateway {
         }
         let origin =
             Origin::of(request.headers(), client.tls, || proxies::is_trusted(client.peer, &live.trusted_proxies));
-        if let Some(name) = oauth::asked_for(request.uri().path()) {
-            return self.metadata(&live, &client, name, request.method(), origin.as_ref()).await;
+        if let Some(path) = oauth::asked_for(request.uri().path()) {
+            return self.metadata(&live, &client, path, request.method(), origin.as_ref()).await;
         }
-        let (name, upstream, token) = match route(&live, request.uri().path()) {
+        let (name, endpoint, token) = match route(&live, request.uri().path()) {
             Ok(route) => route,
             Err(refusal) => return self.refuse(&client, "none", &refusal),
         };
@@ -165,15 +175,22 @@ impl Gateway {
         if let Some(forwarded) = proxies::forwarded(&head.headers, client.peer, &live.trusted_proxies) {
             client.principal = forwarded.to_string().into();
         }
-        if let Some(auth) = live.auth_of(upstream) {
+        let auth = match endpoint {
+            Endpoint::Upstream(upstream) => live.auth_of(upstream),
+            Endpoint::Aggregate(_) => live.auth.as_ref(),
+        };
+        if let Some(auth) = auth {
             match auth.identify(head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)).await {
                 Ok(identity) => client.identify(identity),
                 Err(denied) => {
-                    return self.refuse(&client, name, &Refusal::Denied(auth.challenge(denied, name, origin.as_ref())));
+                    let challenge = auth.challenge(denied, head.uri.path(), origin.as_ref());
+                    return self.refuse(&client, name, &Refusal::Denied(challenge));
                 }
             }
-            // It was issued for the gateway.
-            head.headers.remove(AUTHORIZATION);
+            if matches!(endpoint, Endpoint::Upstream(_)) {
+                // It was issued for the gateway.
+                head.headers.remove(AUTHORIZATION);
+            }
         }
         if let Err(wait) = live.rates.take(&client.principal) {
             return self.refuse(&client, name, &Refusal::TooFast { wait });
@@ -187,35 +204,40 @@ impl Gateway {
             Some(_) => return self.refuse(&client, name, &Refusal::MethodNotAllowed { allow: "POST" }),
             None => Call::read(head, body, client),
         };
-        match upstream {
-            Upstream::Http(upstream) => {
+        match endpoint {
+            Endpoint::Aggregate(aggregate) => Arc::clone(aggregate).answer(call).await,
+            Endpoint::Upstream(Upstream::Http(upstream)) => {
                 let mut response = Arc::clone(upstream).answer(call).await;
                 upstream.resource().readdress(response.status(), response.headers_mut(), origin.as_ref());
                 response
             }
-            Upstream::Stdio(upstream) => upstream.answer(call).await,
+            Endpoint::Upstream(Upstream::Stdio(upstream)) => upstream.answer(call).await,
         }
     }
 
-    /// The protected-resource metadata of an upstream, for clients that sign in.
+    /// The protected-resource metadata of an endpoint, for clients that sign in.
     async fn metadata(
         &self,
         live: &Live,
         client: &Client,
-        name: &str,
+        path: &str,
         method: &Method,
         origin: Option<&Origin>,
     ) -> Response<Body> {
-        let Some(((name, upstream), origin)) = live.upstream(name).zip(origin) else {
+        let Some((Ok((name, endpoint, None)), origin)) = origin.map(|origin| (route(live, path), origin)) else {
             return self.refuse(client, "none", &Refusal::UnknownPath);
         };
         if method != Method::GET {
             return self.refuse(client, name, &Refusal::MethodNotAllowed { allow: "GET" });
         }
-        let metadata = match (live.auth_of(upstream), upstream) {
-            (Some(auth), _) => auth.metadata(name, origin).ok_or(Refusal::UnknownPath),
-            (None, Upstream::Http(upstream)) => upstream.resource().metadata(origin).await,
-            (None, Upstream::Stdio(_)) => Err(Refusal::UnknownPath),
+        let of_gateway = |auth: Option<&Arc<Auth>>| auth.and_then(|auth| auth.metadata(path, origin));
+        let metadata = match endpoint {
+            Endpoint::Aggregate(_) => of_gateway(live.auth.as_ref()).ok_or(Refusal::UnknownPath),
+            Endpoint::Upstream(upstream) => match (live.auth_of(upstream), upstream) {
+                (Some(auth), _) => of_gateway(Some(auth)).ok_or(Refusal::UnknownPath),
+                (None, Upstream::Http(upstream)) => upstream.resource().metadata(origin).await,
+                (None, Upstream::Stdio(_)) => Err(Refusal::UnknownPath),
+            },
         };
         match metadata {
             Ok(metadata) => {
@@ -265,15 +287,18 @@ impl Gateway {
     }
 }
 
-/// The upstream, and the token of the stream that a message is posted for (2024-11-05).
-fn route<'a, 'b>(live: &'a Live, path: &'b str) -> Result<(&'a str, &'a Upstream, Option<&'b str>), Refusal> {
+/// The endpoint, and the token of the stream that a message is posted for (2024-11-05).
+fn route<'a, 'b>(live: &'a Live, path: &'b str) -> Result<(&'a str, Endpoint<'a>, Option<&'b str>), Refusal> {
+    if let Some(aggregate) = live.aggregate.as_ref().filter(|_| path == aggregate::PATH) {
+        return Ok((aggregate::NAME, Endpoint::Aggregate(aggregate), None));
+    }
     let path = path.strip_prefix("/mcp/").ok_or(Refusal::UnknownPath)?;
     let (name, token) = match first_sse::parse(path) {
         Some((name, token)) => (name, Some(token)),
         None if path.contains('/') => return Err(Refusal::UnknownPath),
         None => (path, None),
     };
-    let known = live.upstream(name).map(|(name, upstream)| (name, upstream, token));
+    let known = live.upstream(name).map(|(name, upstream)| (name, Endpoint::Upstream(upstream), token));
     known.ok_or_else(|| {
         let known = live.names().collect::<Vec<_>>().join(", ");
         Refusal::UnknownUpstream { name: name.to_owned(), known }

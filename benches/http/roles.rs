@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use undercurrent::clock::EventClock;
-use undercurrent::config::Payload;
+use undercurrent::config::{Aggregate, Payload};
 use undercurrent::edge::{Edge, EdgeSettings};
 use undercurrent::gateway::{Gateway, GatewayConfig, GatewayMetrics, serve};
 use undercurrent::log::{EventLog, LogFull};
@@ -126,6 +126,7 @@ pub(crate) fn play(role: Vec<String>) -> Result<()> {
         "echo" => single()?.block_on(listen(|request| async move { Ok::<_, Infallible>(echo(request).await) })),
         "bare" => single()?.block_on(bare(&upstream)),
         "gateway" => single()?.block_on(gateway(&upstream)),
+        "gateway-aggregate" => single()?.block_on(aggregated(&upstream)),
         "gateway-threads" => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(gateway(&upstream))
         }
@@ -211,8 +212,17 @@ async fn bare(upstream: &str) -> Result<()> {
 }
 
 async fn gateway(upstream: &str) -> Result<()> {
+    serve_with(upstream, None).await
+}
+
+/// The same with an endpoint of all upstreams, of which there is one.
+async fn aggregated(upstream: &str) -> Result<()> {
+    serve_with(upstream, Some(Aggregate::default())).await
+}
+
+async fn serve_with(upstream: &str, aggregate: Option<Aggregate>) -> Result<()> {
     let upstreams = vec![format!("bench={upstream}").parse()?];
-    let config = GatewayConfig { upstreams, ..GatewayConfig::default() };
+    let config = GatewayConfig { upstreams, aggregate, ..GatewayConfig::default() };
     let metrics = GatewayMetrics::register(&prometheus::Registry::new())?;
     let gateway = Gateway::new(config, edge()?, metrics)?;
     serve(bind().await?, gateway, std::future::pending()).await;

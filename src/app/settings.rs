@@ -99,6 +99,7 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     to.trusted_proxies.clone_from(&from.trusted_proxies);
     to.auth = config.auth.clone();
     to.rate = config.rate;
+    to.aggregate.clone_from(&config.aggregate);
     to.tls.clone_from(&config.listen.tls);
     for (name, upstream) in &config.upstreams {
         let target = match upstream {

@@ -63,6 +63,7 @@ pub(super) fn remedy(path: &[String]) -> String {
         (Some(Value::Float(x)), _) => format!("give a number, such as {x} (the default)"),
         (Some(Value::String(s)), _) if s.is_empty() => "give a text in quotes".into(),
         (Some(Value::String(s)), _) => format!("give a text in quotes, such as {s:?} (the default)"),
+        (Some(Value::Boolean(_)), _) => "give true or false".into(),
         (Some(Value::Array(_)), _) => "give a list of texts, such as [\"one\", \"two\"]".into(),
         (_, [_, _, key, ..]) if key == "args" => "give a list of texts, such as [\"-y\", \"server-name\"]".into(),
         (_, [_, _, key]) if key == "env" => "give a table of texts, such as { HOME = \"/srv\" }".into(),

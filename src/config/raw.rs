@@ -14,6 +14,7 @@ pub(super) struct RawConfig {
     pub data: RawData,
     pub gateway: RawGateway,
     pub auth: RawAuth,
+    pub aggregate: RawAggregate,
     pub limits: RawLimits,
     pub facts: RawFacts,
     pub log: RawLog,
@@ -112,6 +113,23 @@ impl Default for RawAuth {
             algorithms: ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec(),
             scopes: Vec::new(),
         }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAggregate {
+    pub enabled: bool,
+    pub separator: String,
+    /// Empty: all.
+    pub upstreams: Vec<String>,
+    pub patience_ms: u64,
+    pub sessions_max: u64,
+}
+
+impl Default for RawAggregate {
+    fn default() -> Self {
+        Self { enabled: false, separator: "__".into(), upstreams: Vec::new(), patience_ms: 15_000, sessions_max: 1000 }
     }
 }
 

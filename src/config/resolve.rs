@@ -18,7 +18,7 @@ use super::{
     AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload,
     Terms, Tls, Tracing,
 };
-use super::{auth, terms};
+use super::{aggregate, auth, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -51,6 +51,7 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         upstreams: check.upstreams(&raw)?,
         terms: check.terms(&raw, around.env)?,
         auth: auth::resolve(&check, &raw.auth)?,
+        aggregate: aggregate::resolve(&check, &raw)?,
         rate: terms::rate(&check, &raw)?,
         gateway: check.gateway(&raw, hosts)?,
         facts: check.facts(&raw)?,

@@ -129,6 +129,9 @@ fn mistakes_are_named_with_place_key_value_and_remedy() {
         "[upstreams.a]\nurl = \"ftp://x\"",
         "[upstreams.a]\nurl = \"http://me:s3cret@x\"",
         "[upstreams.a]\ncommand = \"x\"\nenv = { TOKEN = 777 }",
+        "[aggregate]\nenabled = 1",
+        "[aggregate]\nseparator = \"/\"",
+        "[aggregate]\nupstreams = [\"file\"]\n[upstreams.files]\nurl = \"http://x\"",
         "[engine]\nworkers = 1\nworkers = 2",
         "[engine\n",
     ];

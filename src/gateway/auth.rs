@@ -97,10 +97,10 @@ impl Auth {
         }
     }
 
-    /// How a caller of upstream `name` can become known.
-    pub(super) fn challenge(&self, denied: Denied, name: &str, origin: Option<&Origin>) -> Challenge {
+    /// How a caller of the endpoint at `path` can become known.
+    pub(super) fn challenge(&self, denied: Denied, path: &str, origin: Option<&Origin>) -> Challenge {
         let metadata = origin.filter(|_| self.issuer.is_some());
-        let metadata = metadata.and_then(|origin| origin.url(&format!("{WELL_KNOWN}/mcp/{name}")));
+        let metadata = metadata.and_then(|origin| origin.url(&format!("{WELL_KNOWN}{path}")));
         let metadata = metadata.map(|url| format!("resource_metadata=\"{url}\""));
         let scopes = self.settings.issuer.as_ref().map(|issuer| issuer.scopes.join(" ")).unwrap_or_default();
         let scope = (!scopes.is_empty()).then(|| format!("scope=\"{scopes}\""));
@@ -130,10 +130,10 @@ impl Auth {
         Challenge { status, code, reason, text, header }
     }
 
-    /// Protected-resource metadata (RFC 9728) of upstream `name`, if tokens can be had anywhere.
-    pub(super) fn metadata(&self, name: &str, origin: &Origin) -> Option<Response<Bytes>> {
+    /// Protected-resource metadata (RFC 9728) of the endpoint at `path`, if tokens can be had anywhere.
+    pub(super) fn metadata(&self, path: &str, origin: &Origin) -> Option<Response<Bytes>> {
         let issuer = self.settings.issuer.as_ref()?;
-        let own = origin.url(&format!("/mcp/{name}"))?;
+        let own = origin.url(path)?;
         // Clients accept a resource that covers the URL they use.
         let covers =
             |audience: &&String| own == **audience || own.starts_with(&format!("{}/", audience.trim_end_matches('/')));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Auth, Cidr, HostRules, Rate, Tls};
+use crate::config::{Aggregate, Auth, Cidr, HostRules, Rate, Tls};
 use crate::observe::Observers;
 use crate::upstream::UpstreamConfig;
 
@@ -22,6 +22,8 @@ pub struct GatewayConfig {
     pub auth: Auth,
     /// What each principal may ask; `None`: as much as it likes.
     pub rate: Option<Rate>,
+    /// How the upstreams are served as one; `None`: they are not.
+    pub aggregate: Option<Aggregate>,
     /// `None`: plain HTTP.
     pub tls: Option<Tls>,
 }

@@ -187,7 +187,7 @@ fn shown(events: &[u8], session: &EdgeSession, bytes_max: usize) -> Bytes {
 }
 
 /// The event with other data; its id, type and comments stay.
-fn rewrite(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
+pub(super) fn rewrite(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
     let lines = event.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
     for line in lines.filter(|line| !line.starts_with(b"data:") && *line != b"data") {
         out.extend_from_slice(line);

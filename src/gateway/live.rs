@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::ServerConfig;
 
+use super::aggregate::Aggregate;
 use super::auth::Auth;
 use super::config::GatewayConfig;
 use super::forward::HttpUpstream;
@@ -28,7 +29,9 @@ pub(super) struct Live {
     pub(super) trusted_proxies: Vec<Cidr>,
     /// What connections begin with, if they do.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    auth: Option<Arc<Auth>>,
+    pub(super) auth: Option<Arc<Auth>>,
+    /// The endpoint of all upstreams, if there is one.
+    pub(super) aggregate: Option<Arc<Aggregate>>,
     pub(super) rates: Arc<Rates>,
     upstreams: BTreeMap<String, Served>,
 }
@@ -66,7 +69,13 @@ impl Live {
             Some(rates) => Arc::clone(rates),
             None => Arc::new(Rates::new(config.rate)),
         };
+        let aggregate = config.aggregate.map(|settings| {
+            let upstreams = upstreams.iter().map(|(name, served)| (name.as_str(), &served.upstream));
+            let before = before.and_then(|before| before.aggregate.as_deref());
+            Aggregate::new(settings, upstreams, auth.is_some(), before, shared)
+        });
         Ok(Self {
+            aggregate,
             tls: config.tls.as_ref().map(tls::server).transpose()?,
             auth,
             rates,

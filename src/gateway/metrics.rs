@@ -21,6 +21,8 @@ pub struct GatewayMetrics {
     pub(crate) malformed: IntCounterVec,
     /// `undercurrent_gateway_breaker_open{server}`: 1 while an upstream counts as down.
     pub(crate) breaker_open: IntGaugeVec,
+    /// `undercurrent_gateway_aggregate_left_out_total{server}`: times that the aggregated endpoint did without it.
+    pub(crate) left_out: IntCounterVec,
     /// `undercurrent_gateway_connections`.
     pub(crate) connections: IntGauge,
     /// `undercurrent_gateway_abandoned_exchanges`: exchanges that go on without their legacy client.
@@ -65,17 +67,23 @@ impl GatewayMetrics {
                 Opts::new("undercurrent_gateway_breaker_open", "1 while an upstream counts as down."),
                 &["server"],
             )?,
+            left_out: counters(
+                "aggregate_left_out_total",
+                "Times that the aggregated endpoint did without an upstream that failed.",
+                &["server"],
+            )?,
             connections: gauge("connections", "Open client connections.")?,
             abandoned: gauge("abandoned_exchanges", "Exchanges that go on after their client has left.")?,
             sessions: gauge("stdio_sessions", "Open sessions of stdio upstreams, each a process.")?,
         };
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.operation.clone()),
             Box::new(metrics.overhead.clone()),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.unread.clone()),
             Box::new(metrics.malformed.clone()),
             Box::new(metrics.breaker_open.clone()),
+            Box::new(metrics.left_out.clone()),
             Box::new(metrics.connections.clone()),
             Box::new(metrics.abandoned.clone()),
             Box::new(metrics.sessions.clone()),

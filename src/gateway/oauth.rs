@@ -68,9 +68,12 @@ struct Metadata<'a> {
     resource: &'a RawValue,
 }
 
-/// The upstream that a path asks the metadata of.
+/// The endpoint that a path asks the metadata of.
 pub(super) fn asked_for(path: &str) -> Option<&str> {
-    path.strip_prefix(WELL_KNOWN)?.strip_prefix("/mcp/").filter(|name| !name.contains('/'))
+    let path = path.strip_prefix(WELL_KNOWN)?;
+    let is_endpoint =
+        |path: &&str| *path == "/mcp" || path.strip_prefix("/mcp/").is_some_and(|name| !name.contains('/'));
+    Some(path).filter(is_endpoint)
 }
 
 impl Origin {

@@ -11,6 +11,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICA
 use http::{Response, StatusCode};
 
 use super::auth::Challenge;
+use super::call::Era;
 use super::envelope::RequestIds;
 use super::guard::Foreign;
 use crate::edge::BlockReason;
@@ -67,6 +68,23 @@ pub(crate) enum Refusal {
     StreamTaken,
     TooManySessions,
     TooManyRequests,
+    /// The aggregated endpoint knows no upstream that has it.
+    NotRouted {
+        what: String,
+        known: String,
+    },
+    /// The aggregated endpoint does not offer the method.
+    NotOffered(Era),
+    /// No upstream of the aggregated endpoint answered.
+    NoneAnswered,
+    /// The upstream has no session for this client, and could not open one.
+    LeftOut {
+        upstream: String,
+    },
+    /// The upstream wants a credential that nobody gave it.
+    NotSignedIn {
+        upstream: String,
+    },
     Blocked(BlockReason),
 }
 
@@ -197,6 +215,28 @@ impl Refusal {
                 "too_many_requests",
                 "this server has too many open requests",
             ),
+            Self::NotRouted { what, known } => {
+                let text = format!("no upstream has {what}; known upstreams: {known}");
+                row(StatusCode::OK, -32602, "not_routed", &text)
+            }
+            Self::NotOffered(era) => {
+                let status = if *era == Era::Modern { StatusCode::NOT_FOUND } else { StatusCode::OK };
+                let text = "this endpoint does not offer that method; an upstream's own, /mcp/NAME, may";
+                row(status, -32601, "not_offered", text)
+            }
+            Self::NoneAnswered => {
+                row(StatusCode::BAD_GATEWAY, 1030, "none_answered", "none of the MCP servers answered in time")
+            }
+            Self::LeftOut { upstream } => {
+                let text = format!("upstream `{upstream}` has opened no session; it is tried again in a few seconds");
+                row(StatusCode::BAD_GATEWAY, 1031, "left_out", &text)
+            }
+            Self::NotSignedIn { upstream } => {
+                let text = format!(
+                    "upstream `{upstream}` asks for a credential of its own: set its `headers`, or use /mcp/{upstream}"
+                );
+                row(StatusCode::BAD_GATEWAY, 1032, "not_signed_in", &text)
+            }
             Self::Blocked(reason) => row(StatusCode::FORBIDDEN, 1016, reason.code, &reason.text),
         }
     }

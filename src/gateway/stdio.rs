@@ -5,7 +5,7 @@
 //! (`replies`). Invariant: no message reaches a client that it was not meant for; where that cannot be told, it is
 //! dropped and counted.
 
-mod headers;
+pub(super) mod headers;
 mod journal;
 mod messages;
 mod params;
@@ -42,7 +42,7 @@ use crate::upstream::link::{Launcher, LinkReceiver, LinkSender};
 use crate::upstream::{StdioCommand, UpstreamConfig};
 
 /// Revisions that have sessions.
-const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+pub(super) const LEGACY_VERSIONS: [&str; 5] = ["2024-10-07", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
 /// The first revision in which a stream may open with an event without data.
 const FIRST_WITH_OPENINGS: &str = "2025-11-25";

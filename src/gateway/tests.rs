@@ -172,6 +172,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Some(self.until("\r\n\r\n").await)
     }
 
+    /// The next request, head and body; `None` once the other side has closed.
+    pub(super) async fn request(&mut self) -> Option<(String, String)> {
+        let head = self.head().await?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        let length: usize = length.parse().unwrap();
+        while self.seen.len() < length {
+            assert!(within(self.stream.read_buf(&mut self.seen)).await.unwrap() > 0);
+        }
+        Some((head, String::from_utf8(self.seen.drain(..length).collect()).unwrap()))
+    }
+
     async fn bytes(&mut self, count: usize) {
         while self.seen.len() < count {
             assert!(within(self.stream.read_buf(&mut self.seen)).await.unwrap() > 0);

@@ -7,6 +7,7 @@ mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aggregate;
 mod bad_disk;
 mod bad_input;
 mod bad_upstream;

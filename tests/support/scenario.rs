@@ -97,6 +97,20 @@ impl Calls {
         ])
     }
 
+    /// The same tools as an endpoint of several servers names them.
+    pub(crate) fn of_upstream(mut self, upstream: &str) -> Self {
+        for call in &mut self.0 {
+            call["name"] = format!("{upstream}__{}", call["name"].as_str().unwrap_or_default()).into();
+        }
+        self
+    }
+
+    /// These, and then others.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -174,6 +174,7 @@ fn the_scheme_is_ours_or_a_trusted_proxys() {
     assert_eq!(Origin::of(&headers, false, || true).unwrap().url("/p").unwrap(), "https://gate:1/p");
     assert_eq!(Origin::of(&headers, true, || false).unwrap().url("/p").unwrap(), "https://gate:1/p");
     assert!(Origin::of(&HeaderMap::new(), false, || true).is_none());
-    assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a"), Some("a"));
+    assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a"), Some("/mcp/a"));
+    assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp"), Some("/mcp"));
     assert_eq!(asked_for("/.well-known/oauth-protected-resource/mcp/a/b"), None);
 }

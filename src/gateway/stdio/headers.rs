@@ -101,7 +101,7 @@ impl<'a> Request<'a> {
 const MISSING_VERSION: Refusal = Refusal::HeaderMismatch("MCP-Protocol-Version is missing");
 
 /// The header's value; two of them could mean different things to different readers.
-pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+pub(in crate::gateway) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(http::HeaderValue::to_str);
     match (first, values.next()) {
@@ -112,7 +112,7 @@ pub(super) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a s
 }
 
 /// `=?base64?…?=` stands for what a header cannot hold.
-pub(super) fn decoded(value: &str) -> Option<Cow<'_, str>> {
+pub(in crate::gateway) fn decoded(value: &str) -> Option<Cow<'_, str>> {
     match value.strip_prefix("=?base64?").and_then(|inner| inner.strip_suffix("?=")) {
         Some(inner) => String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok().map(Cow::Owned),
         None => Some(Cow::Borrowed(value)),

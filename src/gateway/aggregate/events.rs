@@ -1,0 +1,240 @@
+//! An upstream's stream of events on its way to the client: whole events, with return addresses, without ids.
+//!
+//! Ids and `retry` are dropped, for a stream of several upstreams cannot be resumed. Not here: merging (`streams`).
+//! Invariant: of an event that need not change, every other byte stays; at most one event is held, of a bounded size. One
+//! above the bound passes in pieces as it is, or, where that would tear another apart, not at all.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+
+use super::addresses::addressed;
+use crate::gateway::call::Body;
+use crate::gateway::held::rewrite;
+use crate::gateway::sse::{SseEvent, SseParser};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What becomes of an event above the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Oversize {
+    Pass,
+    Skip,
+}
+
+/// Reads the events of one response.
+pub(super) struct Events {
+    body: Body,
+    upstream: Arc<str>,
+    splitter: Splitter,
+    oversize: Oversize,
+    ended: bool,
+}
+
+impl Events {
+    pub(super) fn new(body: Body, upstream: Arc<str>, bytes_max: usize, oversize: Oversize) -> Self {
+        Self { body, upstream, splitter: Splitter::new(bytes_max), oversize, ended: false }
+    }
+
+    /// The next event as the client gets it; `None` once the stream has ended.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        loop {
+            while let Some(piece) = self.splitter.next() {
+                match (piece, self.oversize) {
+                    (Piece::Event(event), _) => {
+                        if let Some(event) = passed_on(event, &self.upstream) {
+                            return Some(Ok(event));
+                        }
+                    }
+                    (Piece::Part(part), Oversize::Pass) => return Some(Ok(part)),
+                    (Piece::Part(_), Oversize::Skip) => {}
+                }
+            }
+            if self.ended {
+                return None;
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.splitter.push(&data);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+                None => {
+                    self.ended = true;
+                    // One that nothing ended: some clients take it all the same.
+                    self.splitter.push(b"\n\n");
+                }
+            }
+        }
+    }
+
+    /// The rest of them as the body of a response.
+    pub(super) fn into_body(self) -> Body {
+        let events = futures_util::stream::unfold(self, |mut events| async move {
+            let event = events.next().await?;
+            Some((event.map(Frame::data), events))
+        });
+        StreamBody::new(events).boxed_unsync()
+    }
+}
+
+/// Cuts bytes into events, each with the blank line behind it.
+#[derive(Debug)]
+struct Splitter {
+    held: BytesMut,
+    /// Where the line begins that has not ended yet.
+    line: usize,
+    bytes_max: usize,
+    /// The event at hand was above the bound: the rest of it follows.
+    is_torn: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Event(Bytes),
+    /// Of an event above the bound.
+    Part(Bytes),
+}
+
+impl Splitter {
+    fn new(bytes_max: usize) -> Self {
+        Self { held: BytesMut::new(), line: 0, bytes_max, is_torn: false }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    fn next(&mut self) -> Option<Piece> {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', &self.held[self.line..]) {
+            let end = self.line + end;
+            let next = match (self.held[end], self.held.get(end + 1)) {
+                (b'\r', Some(b'\n')) => end + 2,
+                // The LF that belongs to it may be on its way.
+                (b'\r', None) => return None,
+                _ => end + 1,
+            };
+            if end > self.line {
+                self.line = next;
+                continue;
+            }
+            self.line = 0;
+            let event = self.held.split_to(next).freeze();
+            let was_torn = std::mem::take(&mut self.is_torn);
+            return Some(if was_torn { Piece::Part(event) } else { Piece::Event(event) });
+        }
+        if self.held.len() <= self.bytes_max {
+            return None;
+        }
+        // What is left of the line is one that is not blank.
+        let part = self.held.split_to(self.line.max(self.held.len() - 1)).freeze();
+        self.line = 0;
+        self.is_torn = true;
+        (!part.is_empty()).then_some(Piece::Part(part))
+    }
+}
+
+/// `None`: nothing is left of it.
+fn passed_on(event: Bytes, upstream: &str) -> Option<Bytes> {
+    let mut data = None;
+    SseParser::new(event.len()).feed(&event, |found| {
+        if let SseEvent::Data(found) = found {
+            data = Some(found.to_vec());
+        }
+    });
+    let lines = || event.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
+    if let Some(changed) = data.as_deref().and_then(|data| addressed(data, upstream)) {
+        let mut rest = Vec::new();
+        lines().filter(|line| !is_for_resuming(line)).for_each(|line| {
+            rest.extend_from_slice(line);
+            rest.push(b'\n');
+        });
+        let mut out = Vec::with_capacity(event.len() + 64);
+        rewrite(&rest, &changed, &mut out);
+        return Some(out.into());
+    }
+    if !lines().any(is_for_resuming) {
+        return Some(event);
+    }
+    // An id alone opens a stream that can be resumed.
+    let says_something = data.is_some() || lines().any(|line| line.starts_with(b":"));
+    let mut out = BytesMut::with_capacity(event.len());
+    lines().filter(|line| !is_for_resuming(line)).for_each(|line| {
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\n");
+    });
+    out.extend_from_slice(b"\n");
+    says_something.then(|| out.freeze())
+}
+
+fn is_for_resuming(line: &[u8]) -> bool {
+    [&b"id"[..], b"retry"]
+        .iter()
+        .any(|field| line.strip_prefix(*field).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b':')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(stream: &[u8], chunk: usize, bytes_max: usize) -> Vec<Piece> {
+        let mut splitter = Splitter::new(bytes_max);
+        let mut pieces = Vec::new();
+        for chunk in stream.chunks(chunk) {
+            splitter.push(chunk);
+            while let Some(piece) = splitter.next() {
+                pieces.push(piece);
+            }
+        }
+        pieces
+    }
+
+    #[test]
+    fn events_are_cut_behind_blank_lines_wherever_chunks_end() {
+        let stream = b": c\n\ndata: 1\ndata: 2\r\n\r\nid: 3\r\rdata: 4\n\ndata: 5\n";
+        for chunk in 1..=stream.len() {
+            let expect = [&b": c\n\n"[..], b"data: 1\ndata: 2\r\n\r\n", b"id: 3\r\r", b"data: 4\n\n"];
+            let expect: Vec<_> = expect.into_iter().map(|event| Piece::Event(Bytes::from_static(event))).collect();
+            assert_eq!(split(stream, chunk, 100), expect, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn an_event_above_the_bound_comes_in_parts_and_the_next_is_whole_again() {
+        let stream = b"data: 0123456789\ndata: 0123456789012345\n\ndata: 1\n\n";
+        for chunk in 1..=stream.len() {
+            let mut pieces = split(stream, chunk, 20);
+            if chunk < 40 {
+                assert_eq!(pieces.pop(), Some(Piece::Event(Bytes::from_static(b"data: 1\n\n"))), "chunks of {chunk}");
+                let parts = pieces.iter().flat_map(|piece| match piece {
+                    Piece::Part(part) => part.clone(),
+                    Piece::Event(event) => panic!("{event:?} in chunks of {chunk}"),
+                });
+                assert_eq!(parts.collect::<Vec<u8>>(), &stream[..stream.len() - 9]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_for_resuming_goes_and_requests_are_addressed() {
+        let check = |event: &'static str, expect: Option<&str>| {
+            let passed = passed_on(Bytes::from_static(event.as_bytes()), "up");
+            assert_eq!(passed.as_deref(), expect.map(str::as_bytes), "{event:?}");
+        };
+        check("event: message\r\ndata: {\"id\":1}\r\n\r\n", Some("event: message\r\ndata: {\"id\":1}\r\n\r\n"));
+        check(": alive\n\n", Some(": alive\n\n"));
+        check("id: 1\nretry: 5\ndata: {\"a\":1}\n\n", Some("data: {\"a\":1}\n\n"));
+        check("id: 1\nretry: 5\ndata: \n\n", None);
+        check("id: 1\n\n", None);
+        check(
+            "id: 1\nevent: message\ndata: {\"id\":1,\"method\":\"roots/list\"}\n\n",
+            Some("event: message\ndata: {\"id\":\"up~1\",\"method\":\"roots/list\"}\n\n"),
+        );
+    }
+}
