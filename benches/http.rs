@@ -1,7 +1,7 @@
 //! What the gateway adds to a tool call, beside a bare hyper pass-through in the same run.
 //!
 //! `cargo bench --bench http`. Every role is a process of its own on loopback: an echo MCP server, a bare hyper
-//! pass-through (the reference), the gateway without learning on one thread and on many, and `undercurrent serve` with
+//! pass-through (the reference), the gateway without learning on one thread, on many, and by its endpoint of all upstreams, and `undercurrent serve` with
 //! learning if that binary has been built. The load comes from this process. Rounds are short and their order is
 //! shuffled; ratios are taken within a round, and the median over the rounds is what counts, so that a noisy machine
 //! disturbs all alike.
@@ -19,13 +19,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use load::Measured;
+use load::{Endpoint, Measured};
 use roles::Process;
 
 /// Added p50 over bare, at most; the same for p99; throughput over bare, at least.
 const TARGET_P50: f64 = 1.5;
 const TARGET_P99: f64 = 1.5;
 const TARGET_THROUGHPUT: f64 = 0.65;
+/// What `/mcp` adds to p50, over what the upstream's own endpoint does.
+const TARGET_AGGREGATE: f64 = 2.0;
 const MANY: usize = 16;
 const SEED: u64 = 0x5eed;
 
@@ -33,7 +35,7 @@ const SEED: u64 = 0x5eed;
 struct Target {
     name: &'static str,
     address: SocketAddr,
-    path: &'static str,
+    endpoint: Endpoint,
     process: Process,
 }
 
@@ -54,7 +56,7 @@ fn main() -> Result<()> {
     let targets = targets()?;
     let mut all: Vec<Rounds> = targets.iter().map(|_| Rounds::default()).collect();
     for target in &targets {
-        runtime.block_on(load::run(target.address, target.path, MANY, round / 2)).context(target.name)?;
+        runtime.block_on(load::run(target.address, target.endpoint, MANY, round / 2)).context(target.name)?;
     }
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let mut random = SEED;
@@ -62,12 +64,13 @@ fn main() -> Result<()> {
         shuffle(&mut order, &mut random);
         for &at in &order {
             let target = &targets[at];
-            let run = |connections| runtime.block_on(load::run(target.address, target.path, connections, round));
+            let run = |connections| runtime.block_on(load::run(target.address, target.endpoint, connections, round));
             all[at].one.push(run(1).context(target.name)?);
             all[at].many.push(run(MANY).context(target.name)?);
         }
     }
     report(&targets, &all);
+    report_aggregate(&targets, &all);
     if let Some(admin) = targets.iter().find_map(|target| target.process.admin) {
         let (took, calls) = runtime.block_on(load::drained(admin))?;
         println!(
@@ -86,17 +89,21 @@ fn targets() -> Result<Vec<Target>> {
     let bare = Process::role("bare", &[&url])?;
     let gateway = Process::role("gateway", &[&url])?;
     let threads = Process::role("gateway-threads", &[&url])?;
+    let aggregate = Process::role("gateway-aggregate", &[&url])?;
+    let own = |path| Endpoint { path, tool: "echo", makes_sessions: false };
+    let all = Endpoint { path: "/mcp", tool: "bench__echo", makes_sessions: true };
     let mut targets = vec![
-        Target { name: "direct", address: direct, path: "/mcp", process: echo },
-        Target { name: "bare hyper", address: bare.address, path: "/mcp", process: bare },
-        Target { name: "gateway, 1 thread", address: gateway.address, path: "/mcp/bench", process: gateway },
-        Target { name: "gateway, threads", address: threads.address, path: "/mcp/bench", process: threads },
+        Target { name: "direct", address: direct, endpoint: own("/mcp"), process: echo },
+        Target { name: "bare hyper", address: bare.address, endpoint: own("/mcp"), process: bare },
+        Target { name: "gateway, 1 thread", address: gateway.address, endpoint: own("/mcp/bench"), process: gateway },
+        Target { name: "gateway, threads", address: threads.address, endpoint: own("/mcp/bench"), process: threads },
+        Target { name: "gateway, /mcp", address: aggregate.address, endpoint: all, process: aggregate },
     ];
     match Process::undercurrent(&url) {
         Ok(serve) => targets.push(Target {
             name: "undercurrent serve",
             address: serve.address,
-            path: "/mcp/bench",
+            endpoint: own("/mcp/bench"),
             process: serve,
         }),
         Err(error) => println!("without `undercurrent serve`: {error:#}\n"),
@@ -132,6 +139,18 @@ fn report(targets: &[Target], all: &[Rounds]) {
             verdict(throughput, throughput >= TARGET_THROUGHPUT, &format!("≥ {TARGET_THROUGHPUT}")),
         );
     }
+}
+
+/// `/mcp` beside `/mcp/NAME`, both on one thread.
+fn report_aggregate(targets: &[Target], all: &[Rounds]) {
+    let rounds = |name: &str| targets.iter().zip(all).find(|(target, _)| target.name == name).map(|(_, rounds)| rounds);
+    let (Some(own), Some(aggregate), [direct, ..]) = (rounds("gateway, 1 thread"), rounds("gateway, /mcp"), all) else {
+        return;
+    };
+    let added = own.one.iter().zip(&aggregate.one).zip(&direct.one);
+    let added = median(added.map(|((own, m), direct)| (m.p50_us - direct.p50_us) / (own.p50_us - direct.p50_us)));
+    let verdict = verdict(added, added <= TARGET_AGGREGATE, &format!("≤ {TARGET_AGGREGATE}"));
+    println!("\nadded p50 of /mcp over that of /mcp/NAME: {verdict}");
 }
 
 fn verdict(value: f64, met: bool, target: &str) -> String {

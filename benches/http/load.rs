@@ -16,6 +16,15 @@ pub(crate) struct Measured {
     pub(crate) calls_per_second: f64,
 }
 
+/// What is called, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) path: &'static str,
+    pub(crate) tool: &'static str,
+    /// It makes the ids of sessions; the others take any.
+    pub(crate) makes_sessions: bool,
+}
+
 /// Calls wait no longer than that to be learned once the load is over.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -25,13 +34,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Runs one round; every connection is a session of its own.
 pub(crate) async fn run(
     address: SocketAddr,
-    path: &'static str,
+    endpoint: Endpoint,
     connections: usize,
     round: Duration,
 ) -> Result<Measured> {
     let started = Instant::now();
     let end = started + round;
-    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(connection(address, path, end))).collect();
+    let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(connection(address, endpoint, end))).collect();
     let mut nanos = Vec::new();
     for task in tasks {
         nanos.extend(task.await.context("join a connection")??);
@@ -43,21 +52,27 @@ pub(crate) async fn run(
     Ok(Measured { p50_us: at(0.5), p99_us: at(0.99), calls_per_second: nanos.len() as f64 / elapsed })
 }
 
-async fn connection(address: SocketAddr, path: &'static str, end: Instant) -> Result<Vec<u64>> {
+async fn connection(address: SocketAddr, endpoint: Endpoint, end: Instant) -> Result<Vec<u64>> {
     let mut stream = TcpStream::connect(address).await.context("connect")?;
     stream.set_nodelay(true)?;
-    let session = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let Endpoint { path, tool, makes_sessions } = endpoint;
+    let mut buffer = Vec::with_capacity(4096);
+    let session = if makes_sessions {
+        open(&mut stream, address, path, &mut buffer).await?
+    } else {
+        format!("bench-{}", NEXT_ID.fetch_add(1, Ordering::Relaxed))
+    };
     let text = "x".repeat(200);
-    let (mut nanos, mut buffer) = (Vec::new(), Vec::with_capacity(4096));
+    let mut nanos = Vec::new();
     while Instant::now() < end {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{text}"}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"{text}"}}}}}}"#
         );
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
              Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
-             Mcp-Session-Id: bench-{session}\r\nContent-Length: {}\r\n\r\n{body}",
+             Mcp-Session-Id: {session}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let sent = Instant::now();
@@ -68,10 +83,22 @@ async fn connection(address: SocketAddr, path: &'static str, end: Instant) -> Re
         ensure!(memchr::memmem::find(answer, expect.as_bytes()).is_some(), "the answer has another id");
     }
     // The session has ended, so it teaches, and the next ones are assessed by what it taught.
-    let end = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nMcp-Session-Id: bench-{session}\r\n\r\n");
+    let end = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nMcp-Session-Id: {session}\r\n\r\n");
     stream.write_all(end.as_bytes()).await?;
     response(&mut stream, &mut buffer).await?;
     Ok(nanos)
+}
+
+/// A new session's id.
+async fn open(stream: &mut TcpStream, address: SocketAddr, path: &str, buffer: &mut Vec<u8>) -> Result<String> {
+    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#;
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + body).as_bytes()).await?;
+    response(stream, buffer).await?;
+    let head = String::from_utf8_lossy(buffer);
+    let id = head.split("mcp-session-id: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    Ok(id.context("no session was opened")?.to_owned())
 }
 
 /// Waits until every call is in a published tick: how long that took, and how many calls there are.

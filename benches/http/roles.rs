@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -183,18 +184,37 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() == Method::DELETE {
         return Response::new(Full::default());
     }
+    if request.method() == Method::GET {
+        return with_status(StatusCode::METHOD_NOT_ALLOWED);
+    }
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        return response;
-    };
+    if memchr::memmem::find(&body, b"\"initialize\"").is_some() {
+        return initialized();
+    }
+    let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else { return with_status(StatusCode::BAD_REQUEST) };
     let (id, text) = (call.id.get(), call.params.arguments.text.get());
     let answer = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}],"isError":false}}}}"#
     );
     let mut response = Response::new(Full::new(answer.into()));
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A session of its own for whoever asks.
+fn initialized() -> Response<Full<Bytes>> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let result =
+        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"e","version":"1"}}"#;
+    let mut response = Response::new(Full::new(format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#).into()));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert("mcp-session-id", NEXT.fetch_add(1, Ordering::Relaxed).into());
+    response
+}
+
+fn with_status(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
     response
 }
 
