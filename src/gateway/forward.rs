@@ -200,7 +200,10 @@ impl HttpUpstream {
         admitted: Admitted,
     ) -> Result<(Parts, Incoming, Arc<EdgeSession>), Refusal> {
         let Admitted { right, session, pause } = admitted;
-        tokio::time::sleep(pause).await;
+        // A timer rounds up to its next tick, a millisecond, even where there is nothing to wait for.
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         // A GET stream may be silent for as long as it likes, and some servers send its head with the first event.
         let patience = (call.head.method != Method::GET).then_some(self.shared.config.timeouts.response);
         let response = self.hop.exchange(right, self.request(call), patience).await.map_err(|e| self.refusal(&e))?;
