@@ -121,6 +121,16 @@ enum Endpoint<'a> {
     Aggregate(&'a Arc<Aggregate>),
 }
 
+impl Endpoint<'_> {
+    /// Where it is, by its name.
+    fn path(self, name: &str) -> String {
+        match self {
+            Self::Upstream(_) => format!("/mcp/{name}"),
+            Self::Aggregate(_) => aggregate::PATH.to_owned(),
+        }
+    }
+}
+
 impl Gateway {
     /// Nothing is connected or started before the first request.
     pub fn new(config: GatewayConfig, edge: Edge, metrics: GatewayMetrics) -> Result<Self, GatewayError> {
@@ -183,7 +193,7 @@ impl Gateway {
             match auth.identify(head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)).await {
                 Ok(identity) => client.identify(identity),
                 Err(denied) => {
-                    let challenge = auth.challenge(denied, head.uri.path(), origin.as_ref());
+                    let challenge = auth.challenge(denied, &endpoint.path(name), origin.as_ref());
                     return self.refuse(&client, name, &Refusal::Denied(challenge));
                 }
             }
