@@ -80,7 +80,11 @@ pub(super) fn check(call: &Call) -> Result<Option<ToolCall>, Refusal> {
         "tasks/get" | "tasks/update" | "tasks/cancel" => named.task_id,
         _ => None,
     };
-    let Some(name) = name else { return Ok(None) };
+    let Some(name) = name else {
+        // A name that is there twice is none, and which one the server takes nobody knows.
+        let is_named = NAMED.contains(&&*method) && one(headers, "mcp-name")?.is_some();
+        return if is_named { Err(Refusal::HeaderMismatch("Mcp-Name is not the name in the body")) } else { Ok(None) };
+    };
     if one(headers, "mcp-name")?.and_then(decoded).is_none_or(|header| header != name) {
         return Err(Refusal::HeaderMismatch("Mcp-Name is not the name in the body"));
     }
@@ -97,6 +101,9 @@ impl<'a> Request<'a> {
         self.params.and_then(|params| object(params.get().as_bytes())).unwrap_or_default()
     }
 }
+
+/// The requests that have a name, which `Mcp-Name` repeats.
+const NAMED: [&str; 6] = ["tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel"];
 
 const MISSING_VERSION: Refusal = Refusal::HeaderMismatch("MCP-Protocol-Version is missing");
 
@@ -129,13 +136,27 @@ mod tests {
     const BODY: &str = r#"{"id":1,"method":"tools/call","params":{"name":"\u00e4","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 
     fn checked(headers: &[(&'static str, &'static str)]) -> Result<Option<ToolCall>, Refusal> {
+        checked_body(headers, BODY)
+    }
+
+    /// Found while fuzzing: of two names in the body neither was compared with the header.
+    #[test]
+    fn a_name_that_is_there_twice_is_not_the_one_of_the_header() {
+        let version = ("mcp-protocol-version", "2026-07-28");
+        let headers = [version, ("mcp-method", "tools/call"), ("mcp-name", "a")];
+        let body = r#"{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#;
+        assert!(matches!(checked_body(&headers, body), Err(Refusal::HeaderMismatch(_))));
+        assert_eq!(checked_body(&headers[..2], body), Ok(None));
+    }
+
+    fn checked_body(headers: &[(&'static str, &'static str)], body: &'static str) -> Result<Option<ToolCall>, Refusal> {
         let mut request = http::Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let client = Client::new([127, 0, 0, 1].into(), AfterWrite::default());
-        check(&Call::read(head, Bytes::from_static(BODY.as_bytes()), client))
+        check(&Call::read(head, Bytes::from_static(body.as_bytes()), client))
     }
 
     #[test]
