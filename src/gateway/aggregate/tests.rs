@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use crate::config;
@@ -457,4 +458,34 @@ async fn an_upstream_that_is_slow_to_open_a_session_is_there_later() {
     within(async { while names(&client.ask("tools/list", json!({})).await) != ["slow__late", "up__read"] {} }).await;
     gateway.stop().await;
     served.abort();
+}
+
+// Goal: the caller is known once, a session is its opener's, and the gateway's key leaves it by decision alone.
+#[tokio::test]
+async fn where_callers_are_known_a_session_is_of_one_of_them() {
+    let (named, plain) = (Upstream::with_tools(&["x"]).await, Upstream::with_tools(&["x"]).await);
+    let key = |key: &str| config::KeyHash(Sha256::digest(key).into());
+    let mut with = of(&[("named", named.address), ("plain", plain.address)]);
+    with.auth.keys = [("alice".to_owned(), key("k1")), ("bob".to_owned(), key("k2"))].into_iter().collect();
+    with.upstreams.iter_mut().for_each(|upstream| upstream.terms.pass_through = true);
+    let gateway = gateway(with.clone()).await;
+    let mut peer = Peer::connect(gateway.address).await;
+    let nobody = peer.exchange("POST", "/mcp", "", INITIALIZE).await;
+    assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
+    let opened = peer.exchange("POST", "/mcp", "authorization: Bearer k1\r\n", INITIALIZE).await;
+    let id = header(&opened, "mcp-session-id").unwrap();
+    for (key, status) in [("k1", "200"), ("k2", "404")] {
+        let headers = format!("authorization: Bearer {key}\r\nmcp-session-id: {id}\r\n");
+        let answer = peer.exchange("POST", "/mcp", &headers, r#"{"id":1,"method":"ping"}"#).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
+    let sent = |upstream: &Upstream| upstream.heads_of("initialize").pop().unwrap().contains("Bearer k1");
+    assert!(!sent(&named) && !sent(&plain));
+    // Somebody names it: its tokens are the gateway's.
+    with.aggregate.as_mut().unwrap().upstreams = ["named".to_owned()].into();
+    gateway.gateway.reload(with).unwrap();
+    peer.exchange("POST", "/mcp", "authorization: Bearer k1\r\n", INITIALIZE).await;
+    assert!(sent(&named) && plain.heads_of("initialize").len() == 1);
+    assert_eq!(gateway.principals(), ["alice".to_owned()].into());
+    gateway.stop().await;
 }
