@@ -56,7 +56,7 @@ fn settings_change_while_it_serves() {
     // What is wrong, or needs a restart, changes nothing at all.
     set(&gateway, &file, &with("[upstreams.third]\nurl = 7\n"), "refused");
     set(&gateway, &file, &(with("[log]\npartitions = 3\n")), "refused");
-    assert!(gateway.process.stderr().contains("need a restart: log"), "{}", gateway.process.stderr());
+    wait_until("the reason is said", || gateway.process.stderr().contains("need a restart: log"));
     assert_eq!(status(&gateway, "/mcp/second", None), 200);
     assert_eq!(gateway.metrics().sum("undercurrent_config_current"), 0.0);
 
