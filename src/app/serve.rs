@@ -1,5 +1,6 @@
 //! `serve`: gateway, learning, history, metrics and console in one process.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -83,7 +84,8 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         metrics: parts.metrics.clone(),
     });
     status.set_upstreams(upstream_statuses(&config, &status));
-    screen::welcome(&status.upstreams.load(), admin_at, &parts.data);
+    let one = config.aggregate.as_ref().map(|_| endpoint(&config, mcp_at, ""));
+    screen::welcome(&status.upstreams.load(), one, admin_at, &parts.data, settings::policy(&config)?.mode());
     let sampler = tokio::spawn(Arc::clone(&status).sample());
     let reloader = Reloader {
         args: args.clone(),
@@ -142,11 +144,16 @@ async fn follow_rotations(observers: Observers) {
 
 /// What operators are told of the upstreams.
 pub(super) fn upstream_statuses(config: &Config, status: &AppStatus) -> Vec<UpstreamStatus> {
-    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
     let of = |(name, upstream): (&UpstreamName, &Upstream)| UpstreamStatus {
         name: name.to_string(),
-        endpoint: format!("{scheme}://{}/mcp/{name}", status.mcp_at),
+        endpoint: endpoint(config, status.mcp_at, &format!("/{name}")),
         target: upstream.summary(),
     };
     config.upstreams.iter().map(of).collect()
+}
+
+/// A URL that clients connect to.
+fn endpoint(config: &Config, at: SocketAddr, path: &str) -> String {
+    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{at}/mcp{path}")
 }
