@@ -242,8 +242,7 @@ impl Edge {
     /// Whether any answer to this principal would have to be looked at before it is passed on.
     #[must_use]
     pub fn holds_answers(&self, principal: &str, server: &str) -> bool {
-        let policy = self.shared.policy.load();
-        ["tools/list", "tools/call"].iter().any(|method| policy.holds_answer(principal, server, method))
+        self.shared.policy.load().holds_answers(principal, server)
     }
 
     /// Decides by other rules from the next message on.

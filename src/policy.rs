@@ -188,6 +188,12 @@ impl Policy {
         Self { mode: Mode::Enforce, hold, hold_always: [tool.to_owned()].into(), ..self }
     }
 
+    /// Whether any answer to this principal is to be looked at before it gets it.
+    #[must_use]
+    pub fn holds_answers(&self, principal: &str, server: &str) -> bool {
+        ["tools/list", "tools/call"].iter().any(|method| self.holds_answer(principal, server, method))
+    }
+
     /// Whether the answer to such a message is to be looked at before the client gets it.
     #[must_use]
     pub fn holds_answer(&self, principal: &str, server: &str, method: &str) -> bool {

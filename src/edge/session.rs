@@ -293,8 +293,7 @@ impl EdgeSession {
     }
 
     fn is_shown_less_by(&self, policy: &Policy) -> bool {
-        let (principal, server) = (&self.session.principal, &self.session.server);
-        ["tools/list", "tools/call"].iter().any(|method| policy.holds_answer(principal, server, method))
+        policy.holds_answers(&self.session.principal, &self.session.server)
     }
 
     fn event(&self, shared: &Shared, public_id: &str, ts: Micros, body: Body) -> v1::Event {

@@ -101,19 +101,28 @@ where
 
 /// An upstream that answers every request with the head it got, as the text of a result.
 pub(super) async fn mirror() -> SocketAddr {
+    serving(|head| {
+        let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"head": head}}).to_string();
+        let length = body.len();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s1\r\n";
+        format!("{head}content-length: {length}\r\n\r\n{body}")
+    })
+    .await
+}
+
+/// An upstream that answers each request, of which it is shown the head, with these bytes.
+pub(super) async fn serving(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let mut peer = Peer::new(listener.accept().await.unwrap().0);
+            let answer = answer.clone();
             tokio::spawn(async move {
                 while let Some(head) = peer.head().await {
                     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
                     peer.bytes(length.parse().unwrap()).await;
-                    let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {"head": head}}).to_string();
-                    let length = body.len();
-                    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s1\r\n";
-                    peer.send(&format!("{head}content-length: {length}\r\n\r\n{body}")).await;
+                    peer.send(&answer(&head)).await;
                 }
             });
         }

@@ -20,34 +20,20 @@ fn call(tool: &str) -> String {
 }
 
 /// A gateway before an upstream that answers everything with these bytes.
-async fn answering(answer: &'static str, policy: Policy) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let mut peer = Peer::new(listener.accept().await.unwrap().0);
-            tokio::spawn(async move {
-                while let Some(head) = peer.head().await {
-                    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-                    peer.bytes(length.parse().unwrap()).await;
-                    peer.send(answer).await;
-                }
-            });
-        }
-    });
-    let gateway = before(address).await;
+async fn answering(answer: String, policy: Policy) -> Running {
+    let gateway = before(serving(move |_| answer.clone()).await).await;
     gateway.gateway.shared.edge.set_policy(policy);
     gateway
 }
 
-fn json(body: &str) -> &'static str {
+fn json(body: &str) -> String {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\netag: \"1\"\r\ncontent-length: {length}");
-    Box::leak(format!("{head}\r\n\r\n{body}").into_boxed_str())
+    format!("{head}\r\n\r\n{body}")
 }
 
-fn events(events: &str) -> &'static str {
-    Box::leak((EVENTS.to_owned() + &chunk(events) + "0\r\n\r\n").into_boxed_str())
+fn events(events: &str) -> String {
+    EVENTS.to_owned() + &chunk(events) + "0\r\n\r\n"
 }
 
 #[tokio::test]
@@ -105,7 +91,7 @@ async fn an_answer_that_is_too_large_or_cannot_be_read_is_not_passed_on() {
     gateway.stop().await;
     let encoded =
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx";
-    let gateway = answering(encoded, forbidding("delete_*")).await;
+    let gateway = answering(encoded.to_owned(), forbidding("delete_*")).await;
     let answer = Peer::connect(gateway.address).await.exchange("POST", "/mcp/up", "", LIST).await;
     assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("answer_unseen"), "{answer}");
     gateway.stop().await;
