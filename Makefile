@@ -5,10 +5,10 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test conformance soak fuzz bench eval
+.PHONY: help run demo build check test conformance soak fuzz bench bench-peers eval
 
 help: ## What there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: build ## Build, and start the gateway with the project's own demo server behind it
 	./target/release/undercurrent serve --data ./data \
@@ -52,6 +52,10 @@ fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and
 
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace
+
+bench-peers: build ## The hop beside crates.io's mcp-proxy, in one run (installed under target/tools)
+	[ -x target/tools/bin/mcp-proxy ] || cargo install mcp-proxy --version '=0.6.0' --locked --root target/tools
+	UNDERCURRENT_BENCH_MCP_PROXY=$(CURDIR)/target/tools/bin/mcp-proxy cargo bench --workspace --bench http
 
 eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without each term, with other gates
 	tests/parts/install.sh

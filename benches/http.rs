@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench http`. Every role is a process of its own on loopback: an echo MCP server, a bare hyper
 //! pass-through (the reference), the gateway without learning on one thread, on many, and by its endpoint of all upstreams, and `undercurrent serve` with
-//! learning if that binary has been built. The load comes from this process. Rounds are short and their order is
+//! learning if that binary has been built; with `UNDERCURRENT_BENCH_MCP_PROXY`, the path of that program, crates.io's
+//! `mcp-proxy` too (`make bench-peers`). The load comes from this process. Rounds are short and their order is
 //! shuffled; ratios are taken within a round, and the median over the rounds is what counts, so that a noisy machine
 //! disturbs all alike.
 //!
@@ -23,11 +24,15 @@ use load::{Endpoint, Measured};
 use roles::Process;
 
 /// Added p50 over bare, at most; the same for p99; throughput over bare, at least.
-const TARGET_P50: f64 = 1.5;
+const TARGET_P50: f64 = 1.0;
 const TARGET_P99: f64 = 1.5;
-const TARGET_THROUGHPUT: f64 = 0.65;
+const TARGET_THROUGHPUT: f64 = 1.0;
+/// Throughput over that of crates.io's `mcp-proxy`, at least.
+const TARGET_PEER: f64 = 4.0;
 /// What `/mcp` adds to p50, over what the upstream's own endpoint does.
 const TARGET_AGGREGATE: f64 = 2.0;
+const SERVE: &str = "undercurrent serve";
+const PEER: &str = "mcp-proxy";
 const MANY: usize = 16;
 const SEED: u64 = 0x5eed;
 
@@ -71,6 +76,7 @@ fn main() -> Result<()> {
     }
     report(&targets, &all);
     report_aggregate(&targets, &all);
+    report_peer(&targets, &all);
     if let Some(admin) = targets.iter().find_map(|target| target.process.admin) {
         let (took, calls) = runtime.block_on(load::drained(admin))?;
         println!(
@@ -100,13 +106,15 @@ fn targets() -> Result<Vec<Target>> {
         Target { name: "gateway, /mcp", address: aggregate.address, endpoint: all, process: aggregate },
     ];
     match Process::undercurrent(&url) {
-        Ok(serve) => targets.push(Target {
-            name: "undercurrent serve",
-            address: serve.address,
-            endpoint: own("/mcp/bench"),
-            process: serve,
-        }),
+        Ok(serve) => {
+            targets.push(Target { name: SERVE, address: serve.address, endpoint: own("/mcp/bench"), process: serve })
+        }
         Err(error) => println!("without `undercurrent serve`: {error:#}\n"),
+    }
+    if let Some(program) = std::env::var_os("UNDERCURRENT_BENCH_MCP_PROXY") {
+        let peer = Process::mcp_proxy(program.as_ref(), &url).context("start mcp-proxy")?;
+        let endpoint = Endpoint { path: "/", tool: "bench/echo", makes_sessions: true };
+        targets.push(Target { name: PEER, address: peer.address, endpoint, process: peer });
     }
     Ok(targets)
 }
@@ -151,6 +159,16 @@ fn report_aggregate(targets: &[Target], all: &[Rounds]) {
     let added = median(added.map(|((own, m), direct)| (m.p50_us - direct.p50_us) / (own.p50_us - direct.p50_us)));
     let verdict = verdict(added, added <= TARGET_AGGREGATE, &format!("≤ {TARGET_AGGREGATE}"));
     println!("\nadded p50 of /mcp over that of /mcp/NAME: {verdict}");
+}
+
+/// Both with learning on, in the case of ours.
+fn report_peer(targets: &[Target], all: &[Rounds]) {
+    let rounds = |name: &str| targets.iter().zip(all).find(|(target, _)| target.name == name).map(|(_, rounds)| rounds);
+    let (Some(own), Some(peer)) = (rounds(SERVE), rounds(PEER)) else { return };
+    let both = own.many.iter().zip(&peer.many);
+    let times = median(both.map(|(own, peer)| own.calls_per_second / peer.calls_per_second));
+    let verdict = verdict(times, times >= TARGET_PEER, &format!("≥ {TARGET_PEER}"));
+    println!("\nthroughput of {SERVE} over {PEER}: {verdict}");
 }
 
 fn verdict(value: f64, met: bool, target: &str) -> String {

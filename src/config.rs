@@ -89,6 +89,8 @@ pub struct Gateway {
     pub body_bytes_max: usize,
     /// Bytes of one response that are looked into; more is relayed all the same.
     pub response_capture_bytes_max: usize,
+    /// Of messages that have left and are not read yet; 0: each is read before it leaves.
+    pub unread_bytes_max: usize,
     /// Client connections at once; further ones wait.
     pub connections_max: usize,
     /// Sessions that the edge remembers; the one that was idle longest leaves first.

@@ -5,6 +5,7 @@
 
 mod ambiguity;
 mod holds;
+mod later;
 mod record;
 mod session;
 mod shown;
@@ -18,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use undercurrent_dataflows::assess::LeftOut;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::model::ModelSlot;
@@ -26,6 +27,7 @@ use undercurrent_schemas::ids::{Micros, Sequence};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 pub use holds::{Answer, HeldCall, Hold, Holds, OpenTicket, UnknownTicket};
+pub use later::Reader;
 pub use record::{RecordError, Recorder};
 pub use session::EdgeSession;
 pub(crate) use splice::splice;
@@ -37,6 +39,7 @@ use crate::config::Payload;
 use crate::log::{EventLog, LogFull};
 use crate::policy::Policy;
 use crate::telemetry::EdgeMetrics;
+use later::Later;
 use table::Table;
 
 /// How messages travel: `network.transport` of OpenTelemetry.
@@ -182,6 +185,22 @@ struct Shared {
     recorder: Option<Recorder>,
     table: Table,
     holds: Holds,
+    /// While a [`Reader`] runs.
+    later: ArcSwapOption<Later>,
+}
+
+impl Shared {
+    /// Where messages wait that nothing can be decided about; `None` where each has to be read at once.
+    fn later(&self, policy: &Policy) -> Option<Arc<Later>> {
+        if policy.only_observes() { self.later.load_full() } else { None }
+    }
+
+    /// Before a message is read at once, those that wait are.
+    fn catch_up(&self) {
+        if let Some(later) = &*self.later.load() {
+            later.catch_up();
+        }
+    }
 }
 
 impl Edge {
@@ -196,7 +215,43 @@ impl Edge {
     ) -> Self {
         let (table, policy) = (Table::default(), ArcSwap::from_pointee(policy));
         let holds = Holds::new(Arc::clone(&metrics.holds));
-        Self { shared: Arc::new(Shared { settings, policy, log, models, clock, metrics, recorder, table, holds }) }
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                policy,
+                log,
+                models,
+                clock,
+                metrics,
+                recorder,
+                table,
+                holds,
+                later: ArcSwapOption::empty(),
+            }),
+        }
+    }
+
+    /// From here on messages that nothing can be decided about are read after they have left, until the reader is
+    /// dropped. `bytes_max` of them may wait. The thread takes its priority from the one that calls.
+    ///
+    /// # Errors
+    /// The system starts no thread.
+    pub fn read_later(&self, bytes_max: usize) -> std::io::Result<Reader> {
+        Reader::start(Arc::clone(&self.shared), bytes_max)
+    }
+
+    /// Messages that have left and are not read yet.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.shared.later.load().as_ref().map_or(0, |later| later.waiting())
+    }
+
+    /// Does something once the messages so far have been read.
+    pub(crate) fn once_read(&self, work: impl FnOnce() + Send + 'static) {
+        match self.shared.later(&self.shared.policy.load()) {
+            Some(later) => later.push(0, work),
+            None => work(),
+        }
     }
 
     /// The session's state, made on first sight.

@@ -28,6 +28,7 @@ mod oauth;
 mod proxies;
 mod rates;
 mod relay;
+mod replicas;
 mod rescue;
 mod serve;
 mod shared;
@@ -62,10 +63,10 @@ use self::auth::Auth;
 use self::call::{Body, Call, Client, whole};
 use self::config::Fixed;
 use self::envelope::RequestIds;
-use self::forward::HttpUpstream;
 use self::live::Live;
 use self::oauth::Origin;
 use self::relay::Finish;
+use self::replicas::Replicas;
 use self::rescue::Refusal;
 use self::shared::Shared;
 use self::stdio::StdioUpstream;
@@ -110,7 +111,7 @@ pub struct Gateway {
 
 #[derive(Clone, Debug)]
 enum Upstream {
-    Http(Arc<HttpUpstream>),
+    Http(Arc<Replicas>),
     Stdio(Arc<StdioUpstream>),
 }
 
@@ -217,6 +218,7 @@ impl Gateway {
         match endpoint {
             Endpoint::Aggregate(aggregate) => Arc::clone(aggregate).answer(call).await,
             Endpoint::Upstream(Upstream::Http(upstream)) => {
+                let upstream = upstream.of(&call);
                 let mut response = Arc::clone(upstream).answer(call).await;
                 upstream.resource().readdress(response.status(), response.headers_mut(), origin.as_ref());
                 response
@@ -245,7 +247,7 @@ impl Gateway {
             Endpoint::Aggregate(_) => of_gateway(live.auth.as_ref()).ok_or(Refusal::UnknownPath),
             Endpoint::Upstream(upstream) => match (live.auth_of(upstream), upstream) {
                 (Some(auth), _) => of_gateway(Some(auth)).ok_or(Refusal::UnknownPath),
-                (None, Upstream::Http(upstream)) => upstream.resource().metadata(origin).await,
+                (None, Upstream::Http(upstream)) => upstream.first().resource().metadata(origin).await,
                 (None, Upstream::Stdio(_)) => Err(Refusal::UnknownPath),
             },
         };

@@ -160,6 +160,12 @@ impl Policy {
         }
     }
 
+    /// Whether whatever it says of a message changes nothing about how the message is relayed.
+    #[must_use]
+    pub fn only_observes(&self) -> bool {
+        !self.refuses() && self.result_bytes_max.is_none()
+    }
+
     /// How long a held call waits for a person's answer.
     #[must_use]
     pub const fn hold(&self) -> Duration {

@@ -27,8 +27,8 @@ pub struct UpstreamConfig {
 /// How an upstream is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A Streamable HTTP endpoint.
-    Http(Endpoint),
+    /// A Streamable HTTP endpoint, or several that are alike; never none.
+    Http(Vec<Endpoint>),
     /// A program that speaks MCP on its standard input and output.
     Stdio(StdioCommand),
 }
@@ -95,7 +95,7 @@ impl FromStr for Target {
     /// looks at it, and backslashes mean themselves (they are ordinary in Windows paths).
     fn from_str(text: &str) -> Result<Self, TargetError> {
         if text.starts_with("http://") || text.starts_with("https://") {
-            return Ok(Self::Http(text.parse()?));
+            return Ok(Self::Http(vec![text.parse()?]));
         }
         let mut words = words(text)?.into_iter();
         let program = words.next().ok_or(TargetError::NoCommand)?;

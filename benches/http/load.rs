@@ -91,14 +91,26 @@ async fn connection(address: SocketAddr, endpoint: Endpoint, end: Instant) -> Re
 
 /// A new session's id.
 async fn open(stream: &mut TcpStream, address: SocketAddr, path: &str, buffer: &mut Vec<u8>) -> Result<String> {
-    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}"#;
-    let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all((head + body).as_bytes()).await?;
+    let post = |session: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\n{session}Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let parameters =
+        r#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}"#;
+    let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{parameters}}}"#);
+    stream.write_all(post("", &body).as_bytes()).await?;
     response(stream, buffer).await?;
     let head = String::from_utf8_lossy(buffer);
     let id = head.split("mcp-session-id: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-    Ok(id.context("no session was opened")?.to_owned())
+    let id = id.context("no session was opened")?.to_owned();
+    let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let session = format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: 2025-06-18\r\n");
+    stream.write_all(post(&session, body).as_bytes()).await?;
+    response(stream, buffer).await?;
+    Ok(id)
 }
 
 /// Waits until every call is in a published tick: how long that took, and how many calls there are.
@@ -121,7 +133,8 @@ pub(crate) async fn drained(admin: SocketAddr) -> Result<(Duration, u64)> {
     bail!("the log was not drained within {DRAINED_WITHIN:?}")
 }
 
-/// The body of the next response, which must state its length.
+/// The body of the next response, chunked or of a length that it states. Chunks are passed over, not joined: what is
+/// looked for is in one of them.
 async fn response<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
     buffer.clear();
     let mut body = None;
@@ -130,12 +143,23 @@ async fn response<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result
             && let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n")
         {
             let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
-            ensure!(head.starts_with("http/1.1 200"), "status: {head}");
-            let length = head.split("content-length:").nth(1).and_then(|rest| rest.split("\r\n").next());
-            let length: usize = length.context("response without a length")?.trim().parse()?;
-            body = Some((end + 4, end + 4 + length));
+            ensure!(head.starts_with("http/1.1 20"), "status: {head}");
+            let field = |name: &str| head.split(name).nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length = match field("\r\ncontent-length:") {
+                Some(length) => Some(length.trim().parse::<usize>()?),
+                None if field("\r\ntransfer-encoding:").is_some() => None,
+                None => Some(0),
+            };
+            body = Some((end + 4, length));
         }
-        if let Some((start, end)) = body
+        let end = match body {
+            Some((start, Some(length))) => Some((start, start + length)),
+            Some((start, None)) => {
+                memchr::memmem::find(&buffer[start..], b"\r\n0\r\n\r\n").map(|at| (start, start + at))
+            }
+            None => None,
+        };
+        if let Some((start, end)) = end
             && buffer.len() >= end
         {
             return Ok(&buffer[start..end]);

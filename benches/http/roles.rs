@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +74,28 @@ impl Process {
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
         let mut process = Self { child, address, admin: Some(admin), _data: Some(data) };
+        process.wait_until_up()?;
+        Ok(process)
+    }
+
+    /// crates.io's `mcp-proxy`, as its README starts it.
+    pub(crate) fn mcp_proxy(program: &Path, upstream: &str) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let address = free()?;
+        let config = data.path().join("proxy.toml");
+        let port = address.port();
+        std::fs::write(
+            &config,
+            format!(
+                "[proxy]\nname = \"bench\"\nseparator = \"/\"\n\n[proxy.listen]\nhost = \"127.0.0.1\"\nport = {port}\n\n\
+                 [[backends]]\nname = \"bench\"\ntransport = \"http\"\nurl = \"{upstream}\"\n\n\
+                 [observability]\nlog_level = \"error\"\n"
+            ),
+        )?;
+        let mut command = Command::new(program);
+        let child = command.arg("--config").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("start {}", program.display()))?;
+        let mut process = Self { child, address, admin: None, _data: Some(data) };
         process.wait_until_up()?;
         Ok(process)
     }
@@ -162,6 +184,13 @@ where
     }
 }
 
+/// What every request has.
+#[derive(serde::Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
+}
+
 /// The smallest MCP server: answers `tools/call` with the text it was given.
 async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
     #[derive(serde::Deserialize)]
@@ -189,26 +218,44 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
     }
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     if memchr::memmem::find(&body, b"\"initialize\"").is_some() {
-        return initialized();
+        return initialized(&body);
+    }
+    if memchr::memmem::find(&body, b"\"notifications/").is_some() {
+        return with_status(StatusCode::ACCEPTED);
+    }
+    if memchr::memmem::find(&body, b"\"tools/list\"").is_some() {
+        return listed(&body);
     }
     let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else { return with_status(StatusCode::BAD_REQUEST) };
     let (id, text) = (call.id.get(), call.params.arguments.text.get());
     let answer = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}],"isError":false}}}}"#
     );
-    let mut response = Response::new(Full::new(answer.into()));
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-    response
+    json(answer)
 }
 
 /// A session of its own for whoever asks.
-fn initialized() -> Response<Full<Bytes>> {
+fn initialized(body: &[u8]) -> Response<Full<Bytes>> {
+    let Ok(Asked { id }) = serde_json::from_slice(body) else { return with_status(StatusCode::BAD_REQUEST) };
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let result =
         r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"e","version":"1"}}"#;
-    let mut response = Response::new(Full::new(format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#).into()));
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    let mut response = json(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
     response.headers_mut().insert("mcp-session-id", NEXT.fetch_add(1, Ordering::Relaxed).into());
+    response
+}
+
+/// The one tool, for whoever asks.
+fn listed(body: &[u8]) -> Response<Full<Bytes>> {
+    let Ok(Asked { id }) = serde_json::from_slice(body) else { return with_status(StatusCode::BAD_REQUEST) };
+    let schema = r#"{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}"#;
+    let tools = format!(r#"[{{"name":"echo","description":"Says it again.","inputSchema":{schema}}}]"#);
+    json(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":{tools}}}}}"#))
+}
+
+fn json(body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     response
 }
 

@@ -11,6 +11,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::background;
 use super::holds::EdgeTickets;
 use super::node::{Node, Parts};
 use super::reload::Reloader;
@@ -70,6 +71,10 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let node = Node::join(&parts, recorder)?;
+    let reader = match config.gateway.unread_bytes_max {
+        0 => None,
+        bytes => Some(background::started(|| node.edge.read_later(bytes)).context("start the edge's reader")?),
+    };
     let (access_log, tracing) = (config.access_log.as_ref(), config.tracing.as_ref());
     let observers = Observers::start(access_log, tracing, mcp_at, &parts.metrics.observers)?;
     let gateway_config = GatewayConfig { observers: observers.clone(), ..settings::gateway(&config)? };
@@ -82,6 +87,7 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         mcp_at,
         role: Arc::clone(&node.role),
         metrics: parts.metrics.clone(),
+        edge: node.edge.clone(),
     });
     status.set_upstreams(upstream_statuses(&config, &status));
     let one = config.aggregate.as_ref().map(|_| endpoint(&config, mcp_at, ""));
@@ -124,6 +130,8 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     sampler.abort();
     rotations.abort();
     tokio::task::spawn_blocking(move || observers.finish()).await?;
+    // What the clients said last is read before the log is closed.
+    tokio::task::spawn_blocking(move || drop(reader)).await?;
     node.leave().await?;
     operators.await?;
     Ok(ExitCode::SUCCESS)

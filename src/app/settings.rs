@@ -91,6 +91,7 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     let from = &config.gateway;
     to.limits.connections_max = from.connections_max;
     to.limits.body_bytes_max = from.body_bytes_max;
+    to.limits.homes_max = from.sessions_max;
     to.limits.capture_bytes_max = from.response_capture_bytes_max;
     to.timeouts.connect = from.upstream_connect_timeout;
     to.timeouts.response = from.upstream_idle_timeout;
@@ -103,7 +104,9 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     to.tls.clone_from(&config.listen.tls);
     for (name, upstream) in &config.upstreams {
         let target = match upstream {
-            Upstream::Http { url } => Target::Http(url.as_str().parse()?),
+            Upstream::Http { url, replicas } => Target::Http(
+                std::iter::once(url).chain(replicas).map(|url| url.as_str().parse()).collect::<Result<_, _>>()?,
+            ),
             Upstream::Command { program, args, env } => Target::Stdio(StdioCommand {
                 program: program.clone(),
                 args: args.clone(),

@@ -13,6 +13,7 @@ use crate::admin::{
     BusyTool, Check, HistoryStatus, ModelStatus, PartitionStatus, Status, StatusSource, UpstreamStatus,
 };
 use crate::data_dir::DataDir;
+use crate::edge::Edge;
 use crate::telemetry::Metrics;
 
 /// How often the gauges are brought up to date.
@@ -32,6 +33,7 @@ pub(super) struct AppStatus {
     pub(super) mcp_at: SocketAddr,
     pub(super) role: Arc<Mutex<Role>>,
     pub(super) metrics: Metrics,
+    pub(super) edge: Edge,
 }
 
 impl StatusSource for AppStatus {
@@ -76,7 +78,7 @@ impl AppStatus {
                 learned: owner.progress.learned_end(partition as usize),
             })
             .collect();
-        status.queued_events = log.queued_events as u64;
+        status.queued_events = (log.queued_events + self.edge.unread()) as u64;
         status.watermark_us = owner.progress.watermark().map(|watermark| watermark.0);
         status.lag_ticks = owner.progress.lag().0;
         status.history.covered_tick = owner.progress.covered().map(|tick| tick.0);

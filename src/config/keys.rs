@@ -8,7 +8,8 @@ use super::error::{ConfigError, Place, Problem};
 use super::raw::RawConfig;
 
 pub(super) const UPSTREAMS: &str = "upstreams";
-pub(super) const UPSTREAM_KEYS: [&str; 7] = ["url", "command", "args", "env", "auth", "headers", "requests_max"];
+pub(super) const UPSTREAM_KEYS: [&str; 8] =
+    ["url", "replicas", "command", "args", "env", "auth", "headers", "requests_max"];
 /// Those of them that hold texts under names; the texts are often secrets.
 pub(super) const UPSTREAM_TABLES: [&str; 2] = ["env", "headers"];
 
@@ -66,6 +67,7 @@ pub(super) fn remedy(path: &[String]) -> String {
         (Some(Value::Boolean(_)), _) => "give true or false".into(),
         (Some(Value::Array(_)), _) => "give a list of texts, such as [\"one\", \"two\"]".into(),
         (_, [_, _, key, ..]) if key == "args" => "give a list of texts, such as [\"-y\", \"server-name\"]".into(),
+        (_, [_, _, key]) if key == "replicas" => "give a list of URLs, such as [\"http://10.0.0.2:8000/mcp\"]".into(),
         (_, [_, _, key]) if key == "env" => "give a table of texts, such as { HOME = \"/srv\" }".into(),
         (_, [_, _, key]) if key == "headers" => "give a table of texts, such as { X-Api-Key = \"${KEY}\" }".into(),
         (_, [_, _, key]) if key == "requests_max" => "give a whole number, such as 100".into(),
@@ -95,6 +97,9 @@ pub(super) fn from_env(name: &str, text: &str, upstreams: &BTreeMap<String, Stri
         (Some(_), _) => text.trim().parse().unwrap_or_else(|_| Value::String(text.to_owned())),
         (None, [_, _, key]) if key == "requests_max" => {
             text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
+        }
+        (None, [_, _, key]) if key == "replicas" => {
+            list(text, |text| text.split(',').map(|url| url.trim().to_owned()).collect())
         }
         (None, [_, _, key]) if key == "args" => list(text, |text| super::upstream::words(text).unwrap_or_default()),
         (None, _) => Value::String(text.to_owned()),

@@ -60,6 +60,7 @@ pub(super) struct RawData {
 pub(super) struct RawGateway {
     pub body_bytes_max: u64,
     pub response_capture_bytes_max: u64,
+    pub unread_bytes_max: u64,
     pub connections_max: u64,
     pub sessions_max: u64,
     pub allowed_hosts: Vec<String>,
@@ -76,6 +77,7 @@ impl Default for RawGateway {
         Self {
             body_bytes_max: 8 << 20,
             response_capture_bytes_max: 4 << 20,
+            unread_bytes_max: 32 << 20,
             connections_max: 4096,
             sessions_max: 10_000,
             allowed_hosts: Vec::new(),
@@ -314,6 +316,7 @@ impl Default for RawTracing {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawUpstream {
     pub url: Option<String>,
+    pub replicas: Vec<String>,
     pub command: Option<String>,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,

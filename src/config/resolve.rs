@@ -109,6 +109,7 @@ impl Check<'_> {
         Ok(Gateway {
             body_bytes_max: number!(self, raw.gateway.body_bytes_max, 1024..=GIB),
             response_capture_bytes_max: number!(self, raw.gateway.response_capture_bytes_max, 1024..=GIB),
+            unread_bytes_max: number!(self, raw.gateway.unread_bytes_max, 0..=4 * GIB),
             connections_max: number!(self, raw.gateway.connections_max, 1..=1_000_000),
             sessions_max: number!(self, raw.gateway.sessions_max, 1..=10_000_000),
             hosts,
@@ -345,7 +346,13 @@ impl Check<'_> {
             (Some(_), None) if !raw.args.is_empty() || !raw.env.is_empty() => {
                 Err(unclear("a URL takes no `args` and no `env`"))
             }
-            (Some(url), None) => Ok(Upstream::Http { url: self.endpoint(&format!("{key}.url"), url)? }),
+            (Some(url), None) => {
+                let url = self.endpoint(&format!("{key}.url"), url)?;
+                let replica = |text: &String| self.replica(&format!("{key}.replicas"), text, &url);
+                let replicas = raw.replicas.iter().map(replica).collect::<Result<_, _>>()?;
+                Ok(Upstream::Http { url, replicas })
+            }
+            (None, Some(_)) if !raw.replicas.is_empty() => Err(unclear("a command takes no `replicas`")),
             (None, Some(program)) if program.trim().is_empty() => Err(unclear("the command is empty")),
             (None, Some(program)) => Ok(Upstream::Command {
                 program: program.clone(),
@@ -372,6 +379,20 @@ impl Check<'_> {
         let url = self.url(key, text, "give the MCP endpoint, such as \"https://mcp.example.com/mcp\"")?;
         if url.fragment().is_some() {
             return Err(self.wrong(key, quoted(text), "a fragment is never sent to a server", "leave out `#…`"));
+        }
+        Ok(url)
+    }
+
+    /// Another place of the same server: what is known of the first holds for it too.
+    fn replica(&self, key: &str, text: &str, first: &Url) -> Result<Url, ConfigError> {
+        let url = self.endpoint(key, text)?;
+        if url.scheme() != first.scheme() {
+            return Err(self.wrong(
+                key,
+                quoted(text),
+                "another scheme than `url`",
+                "give all as https://, or all as http://",
+            ));
         }
         Ok(url)
     }

@@ -46,7 +46,7 @@ fn the_upstream_in_the_shipped_file_is_right() {
         .map(|l| l.trim_start_matches("# ").to_owned() + "\n")
         .collect();
     let config = load(&example, &[("GITHUB_TOKEN", "t")]).unwrap();
-    assert_eq!(config.upstreams.len(), 2);
+    assert_eq!(config.upstreams.len(), 3);
     assert_eq!(config.terms[&"github".parse().unwrap()].headers["authorization"], "Bearer t");
 }
 

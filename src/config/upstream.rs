@@ -58,8 +58,8 @@ impl fmt::Debug for Environment {
 /// Where messages go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
-    /// A Streamable HTTP endpoint.
-    Http { url: Url },
+    /// A Streamable HTTP endpoint, and further places of the same server.
+    Http { url: Url, replicas: Vec<Url> },
     /// A stdio server, started by us.
     Command {
         program: String,
@@ -74,7 +74,10 @@ impl Upstream {
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
-            Self::Http { url } => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+            Self::Http { url, replicas } => {
+                let more = if replicas.is_empty() { String::new() } else { format!(" and {} more", replicas.len()) };
+                format!("{}{}{more}", url.origin().ascii_serialization(), url.path())
+            }
             Self::Command { program, .. } => program.clone(),
         }
     }

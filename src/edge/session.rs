@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use arc_swap::Guard;
+use bytes::Bytes;
 use undercurrent_dataflows::assess::{LeftOut, assess_without};
 use undercurrent_dataflows::facts::SessionFacts;
 use undercurrent_dataflows::model::{Model, name_hash};
@@ -69,8 +71,8 @@ impl EdgeSession {
 
     /// As [`Self::client_message`]; `read` sees each message once it was decided about, so that nobody needs to read it again.
     pub fn client_message_read(&self, body: &[u8], read: impl FnMut(&v1::Message)) -> Outcome {
-        match self.shared.upgrade() {
-            Some(shared) => self.decide_about(&shared, body, shared.clock.now(), read),
+        match self.caught_up() {
+            Some(shared) => self.decide_about(&shared, &shared.policy.load(), body, shared.clock.now(), read),
             None => Outcome::Forward(Permit { _seen: None, holds_answer: false }),
         }
     }
@@ -78,7 +80,47 @@ impl EdgeSession {
     /// Call with each whole message from the server (a JSON body, the data of one SSE event, one stdio line) once it
     /// has been handed to the client. `error.type` of what it reports, if it does.
     pub fn server_message(&self, body: &[u8]) -> Option<String> {
-        self.shared.upgrade().and_then(|shared| self.server_message_at(body, shared.clock.now()))
+        self.caught_up().and_then(|shared| self.server_message_at(body, shared.clock.now()))
+    }
+
+    /// As [`Self::client_message_read`], once it has left, if nothing can be decided about it; `None`: it has to be read
+    /// at once.
+    pub(crate) fn client_message_later(
+        self: &Arc<Self>,
+        body: &Bytes,
+        read: impl FnMut(&v1::Message) + Send + 'static,
+    ) -> Option<Permit> {
+        let shared = self.shared.upgrade()?;
+        let policy = shared.policy.load();
+        let later = shared.later(&policy)?;
+        let (session, body, ts) = (Arc::clone(self), body.clone(), shared.clock.now());
+        let policy = Guard::into_inner(policy);
+        later.push(body.len(), move || {
+            if let Some(shared) = session.shared.upgrade() {
+                drop(session.decide_about(&shared, &policy, &body, ts, read));
+            }
+        });
+        Some(Permit { _seen: None, holds_answer: false })
+    }
+
+    /// As [`Self::server_message`], when there is time; `then` is told which error it reports, if it does.
+    pub(crate) fn server_message_later(
+        self: &Arc<Self>,
+        body: Bytes,
+        then: impl FnOnce(Option<String>) + Send + 'static,
+    ) {
+        let shared = self.shared.upgrade();
+        let later = shared.as_ref().and_then(|shared| shared.later(&shared.policy.load()));
+        let (Some(shared), Some(later)) = (shared, later) else { return then(self.server_message(&body)) };
+        let (session, ts) = (Arc::clone(self), shared.clock.now());
+        later.push(body.len(), move || then(session.server_message_at(&body, ts)));
+    }
+
+    /// What all sessions share, once all that was handed in before has been read.
+    fn caught_up(&self) -> Option<Arc<Shared>> {
+        let shared = self.shared.upgrade()?;
+        shared.catch_up();
+        Some(shared)
     }
 
     /// The id under which the world knows this session.
@@ -88,7 +130,7 @@ impl EdgeSession {
 
     /// The session ended: DELETE, end of input, process exit.
     pub fn end(&self) {
-        if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = self.caught_up() {
             self.end_at(shared.clock.now());
         }
     }
@@ -98,12 +140,13 @@ impl EdgeSession {
         let Some(shared) = self.shared.upgrade() else {
             return Outcome::Forward(Permit { _seen: None, holds_answer: false });
         };
-        self.decide_about(&shared, body, ts, |_| {})
+        self.decide_about(&shared, &shared.policy.load(), body, ts, |_| {})
     }
 
     fn decide_about(
         &self,
         shared: &Arc<Shared>,
+        policy: &Policy,
         body: &[u8],
         ts: Micros,
         mut read: impl FnMut(&v1::Message),
@@ -111,7 +154,6 @@ impl EdgeSession {
         // Of a batch: the strictest.
         let mut strictest = Decision::Allow;
         let mut held = None;
-        let policy = shared.policy.load();
         let mut holds_answer = false;
         let refuses = policy.refuses();
         let events = self.observe(shared, Direction::ClientToServer, body, ts, |message| {
@@ -120,7 +162,7 @@ impl EdgeSession {
             }
             holds_answer |= policy.holds_answer(&self.session.principal, &self.session.server, &message.method);
             if message.call.is_some() {
-                let decision = self.decide(shared, &policy, message, ts);
+                let decision = self.decide(shared, policy, message, ts);
                 if strictness(&decision) > strictness(&strictest) {
                     if let Decision::Hold(_) = &decision {
                         held = Some(self.held(message, body));
@@ -229,7 +271,10 @@ impl EdgeSession {
         if let Some(recorder) = &shared.recorder {
             recorder.frame(ts, &public_id, &self.session, direction, body);
         }
-        self.report_bytes(&mut state);
+        // What the table has let go of counts no more, though a last message of it be read only now.
+        if self.is_current() {
+            self.report_bytes(&mut state);
+        }
         drop(state);
         shared.table.forget_values(shared);
         events

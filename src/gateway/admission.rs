@@ -12,11 +12,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::rescue::Refusal;
 use crate::config::{BreakerSettings, Terms};
 
-/// The doors of one upstream.
+/// The doors of one place of an upstream.
 #[derive(Debug)]
 pub(super) struct Admission {
-    slots: Option<(usize, Arc<Semaphore>)>,
+    slots: Slots,
     breaker: Option<Arc<Breaker>>,
+}
+
+/// How many requests may be open at once, at all places of an upstream together.
+#[derive(Clone, Debug)]
+pub(super) struct Slots(Option<(usize, Arc<Semaphore>)>);
+
+impl Slots {
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self(terms.requests_max.map(|max| (max.get(), Arc::new(Semaphore::new(max.get())))))
+    }
 }
 
 /// Being let in.
@@ -30,7 +40,7 @@ pub(super) struct Entry {
 struct Breaker {
     settings: BreakerSettings,
     state: Mutex<State>,
-    /// 1 while it is open.
+    /// How many of the upstream's breakers are open.
     open: IntGauge,
 }
 
@@ -51,8 +61,7 @@ enum State {
 }
 
 impl Admission {
-    pub(super) fn new(terms: &Terms, open: IntGauge) -> Self {
-        let slots = terms.requests_max.map(|max| (max.get(), Arc::new(Semaphore::new(max.get()))));
+    pub(super) fn new(terms: &Terms, slots: Slots, open: IntGauge) -> Self {
         let state = Mutex::new(State::Closed { failures: 0 });
         let breaker = terms.breaker.map(|settings| Arc::new(Breaker { settings, state, open }));
         Self { slots, breaker }
@@ -60,13 +69,18 @@ impl Admission {
 
     /// Whether it matters if a message awaits an answer.
     pub(super) const fn counts_requests(&self) -> bool {
-        self.slots.is_some()
+        self.slots.0.is_some()
+    }
+
+    /// Whether it is left alone just now.
+    pub(super) fn is_down(&self) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| breaker.is_down(Instant::now()))
     }
 
     /// `takes_slot`: only what awaits an answer, and will not do so for ever. An answer of the client must pass: the
     /// requests that hold the slots may be waiting for it.
     pub(super) fn enter(&self, takes_slot: bool) -> Result<Entry, Refusal> {
-        let slot = match &self.slots {
+        let slot = match &self.slots.0 {
             Some((max, slots)) if takes_slot => {
                 let slot = Arc::clone(slots).try_acquire_owned();
                 Some(slot.map_err(|_| Refusal::UpstreamBusy { requests_max: *max })?)
@@ -105,6 +119,15 @@ impl Drop for Entry {
     }
 }
 
+impl Drop for Breaker {
+    /// A reload that replaces an upstream leaves nothing behind in the gauge.
+    fn drop(&mut self) {
+        if !matches!(*self.lock(), State::Closed { .. }) {
+            self.open.dec();
+        }
+    }
+}
+
 impl Breaker {
     fn enter(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.lock();
@@ -124,11 +147,19 @@ impl Breaker {
         }
     }
 
+    /// Whether a request would be turned away; one that would be a probe is not.
+    fn is_down(&self, now: Instant) -> bool {
+        match *self.lock() {
+            State::Closed { .. } => false,
+            State::Open { until, .. } => now < until,
+            State::Probing { since, pause } => now < since + pause,
+        }
+    }
+
     fn answered(&self) {
-        let mut state = self.lock();
-        if !matches!(*state, State::Closed { failures: 0 }) {
-            *state = State::Closed { failures: 0 };
-            self.open.set(0);
+        let before = std::mem::replace(&mut *self.lock(), State::Closed { failures: 0 });
+        if !matches!(before, State::Closed { .. }) {
+            self.open.dec();
         }
     }
 
@@ -139,13 +170,15 @@ impl Breaker {
                 *state = State::Closed { failures: failures + 1 };
                 return;
             }
-            State::Closed { .. } => self.settings.pause,
+            State::Closed { .. } => {
+                self.open.inc();
+                self.settings.pause
+            }
             State::Probing { pause, .. } => (pause * 2).min(self.settings.pause_max),
             // Requests that were let in before it opened.
             State::Open { .. } => return,
         };
         *state = State::Open { until: now + pause, pause };
-        self.open.set(1);
     }
 
     fn unknown(&self, now: Instant) {
@@ -222,7 +255,7 @@ mod tests {
     #[test]
     fn slots_are_for_requests_and_come_back() {
         let terms = Terms { requests_max: NonZeroUsize::new(1), ..Terms::default() };
-        let admission = Admission::new(&terms, IntGauge::new("open", "test").unwrap());
+        let admission = Admission::new(&terms, Slots::new(&terms), IntGauge::new("open", "test").unwrap());
         let first = admission.enter(true).unwrap();
         assert!(matches!(admission.enter(true), Err(Refusal::UpstreamBusy { requests_max: 1 })));
         assert!(admission.enter(false).is_ok());

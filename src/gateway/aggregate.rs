@@ -75,7 +75,7 @@ impl Aggregate {
         let members = upstreams.filter(|(name, _)| settings.upstreams.is_empty() || is_named(name));
         let member = |(name, upstream): (&str, &Upstream)| {
             let is_passed_through = match upstream {
-                Upstream::Http(upstream) => upstream.is_passed_through(),
+                Upstream::Http(upstream) => upstream.first().is_passed_through(),
                 Upstream::Stdio(_) => false,
             };
             // A credential of the gateway's leaves it only for an upstream that somebody named.

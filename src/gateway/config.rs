@@ -51,6 +51,8 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// Open sessions of one stdio upstream, each a process; above: 503.
     pub sessions_max: usize,
+    /// Sessions whose place is remembered, for each upstream that has several.
+    pub homes_max: usize,
     /// Requests that one shared child of a stdio upstream may have open; above: 503.
     pub open_requests_max: usize,
 }
@@ -91,6 +93,7 @@ impl Default for Limits {
             capture_bytes_max: 4 << 20,
             line_bytes_max: 32 << 20,
             sessions_max: 64,
+            homes_max: 10_000,
             open_requests_max: 1024,
         }
     }

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
-use super::admission::Admission;
+use super::admission::{Admission, Slots};
 use super::call::{Body, Call, Era, session_id, whole};
 use super::deadline::Patience;
 use super::first_sse::{self, FirstSse, Places};
@@ -22,6 +22,7 @@ use super::held::{self, Bounds};
 use super::hop::{Hop, HopError, Right};
 use super::oauth::Resource;
 use super::relay::{Abandon, Finish, RelayBody, Undisturbed};
+use super::replicas::Homes;
 use super::rescue::Refusal;
 use super::shared::{Account, Shared};
 use super::strict::Plain;
@@ -29,7 +30,7 @@ use super::tap::{Content, Tap};
 use crate::edge::{EdgeSession, Outcome};
 use crate::upstream::{Endpoint, UpstreamConfig};
 
-/// One HTTP upstream.
+/// One place of an HTTP upstream.
 #[derive(Debug)]
 pub(crate) struct HttpUpstream {
     name: Arc<str>,
@@ -45,6 +46,8 @@ pub(crate) struct HttpUpstream {
     resource: Resource,
     /// Where clients of its streams of 2024-11-05 post to.
     places: Places,
+    /// Where sessions live, and which of these places this is.
+    home: (Homes, usize),
     shared: Arc<Shared>,
 }
 
@@ -59,7 +62,13 @@ pub(super) struct Admitted {
 }
 
 impl HttpUpstream {
-    pub(crate) fn new(config: &UpstreamConfig, endpoint: &Endpoint, shared: Arc<Shared>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        config: &UpstreamConfig,
+        endpoint: &Endpoint,
+        slots: Slots,
+        home: (Homes, usize),
+        shared: Arc<Shared>,
+    ) -> std::io::Result<Self> {
         let (name, uri): (Arc<str>, _) = (config.name.as_str().into(), endpoint.uri().clone());
         let tls = uri.scheme_str() == Some("https");
         let timeouts = &shared.config.timeouts;
@@ -68,7 +77,7 @@ impl HttpUpstream {
         let terms = &config.terms;
         let plain = Plain::new(&uri, &host, &terms.headers, timeouts);
         let resource = Resource::new(Arc::clone(&name), uri.clone(), host.clone(), hop.clone());
-        let admission = Admission::new(terms, shared.metrics.breaker_open.with_label_values(&[&*name]));
+        let admission = Admission::new(terms, slots, shared.metrics.breaker_open.with_label_values(&[&*name]));
         let (own_headers, pass_through) = (terms.headers.clone(), terms.pass_through);
         Ok(Self {
             name,
@@ -81,6 +90,7 @@ impl HttpUpstream {
             plain,
             resource,
             places: Places::default(),
+            home,
             shared,
         })
     }
@@ -213,6 +223,7 @@ impl HttpUpstream {
             None => self.opened(call, session_id(&head.headers))?,
         };
         if call.head.method == Method::DELETE && head.status.is_success() {
+            self.home.0.forget(call.session_id().unwrap_or_default());
             session.end();
         }
         Ok((head, body, session))
@@ -246,6 +257,9 @@ impl HttpUpstream {
 
     /// The session that the response to `initialize` names, once the edge has seen the request in it.
     pub(super) fn opened(&self, call: &Call, id: Option<&str>) -> Result<Arc<EdgeSession>, Refusal> {
+        if let Some(id) = id {
+            self.home.0.note(id, self.home.1);
+        }
         let session = self.shared.edge.session(&call.session_named(&self.name, id));
         match session.client_message(&call.body) {
             // The pause is over: the response has been waited for. Nobody is asked about an `initialize`.

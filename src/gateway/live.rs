@@ -12,9 +12,9 @@ use tokio_rustls::rustls::ServerConfig;
 use super::aggregate::Aggregate;
 use super::auth::Auth;
 use super::config::GatewayConfig;
-use super::forward::HttpUpstream;
 use super::guard::Guard;
 use super::rates::Rates;
+use super::replicas::Replicas;
 use super::shared::Shared;
 use super::stdio::StdioUpstream;
 use super::{GatewayError, Upstream, tls};
@@ -93,7 +93,7 @@ impl Live {
     /// Who knows the callers of an upstream; `None`: nobody, or the upstream itself.
     pub(super) fn auth_of(&self, upstream: &Upstream) -> Option<&Arc<Auth>> {
         let passed_through = match upstream {
-            Upstream::Http(upstream) => upstream.is_passed_through(),
+            Upstream::Http(upstream) => upstream.first().is_passed_through(),
             Upstream::Stdio(_) => false,
         };
         self.auth.as_ref().filter(|_| !passed_through)
@@ -140,7 +140,7 @@ fn open(config: &UpstreamConfig, shared: &Arc<Shared>) -> Result<Upstream, Gatew
     let name = &config.name;
     upstream::check_name(name).map_err(|source| GatewayError::Name { name: name.clone(), source })?;
     match &config.target {
-        Target::Http(endpoint) => HttpUpstream::new(config, endpoint, Arc::clone(shared))
+        Target::Http(endpoints) => Replicas::new(config, endpoints, shared)
             .map(|upstream| Upstream::Http(Arc::new(upstream)))
             .map_err(|source| GatewayError::Roots { name: name.clone(), source }),
         Target::Stdio(command) => {

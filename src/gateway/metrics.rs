@@ -19,7 +19,7 @@ pub struct GatewayMetrics {
     pub(crate) unread: IntCounterVec,
     /// `undercurrent_gateway_malformed_requests_total{server}`: bodies that are not JSON-RPC.
     pub(crate) malformed: IntCounterVec,
-    /// `undercurrent_gateway_breaker_open{server}`: 1 while an upstream counts as down.
+    /// `undercurrent_gateway_breaker_open{server}`: places of an upstream that count as down.
     pub(crate) breaker_open: IntGaugeVec,
     /// `undercurrent_gateway_aggregate_left_out_total{server}`: times that the aggregated endpoint did without it.
     pub(crate) left_out: IntCounterVec,
@@ -64,7 +64,10 @@ impl GatewayMetrics {
             )?,
             malformed: counters("malformed_requests_total", "Request bodies that are not JSON-RPC.", &["server"])?,
             breaker_open: IntGaugeVec::new(
-                Opts::new("undercurrent_gateway_breaker_open", "1 while an upstream counts as down."),
+                Opts::new(
+                    "undercurrent_gateway_breaker_open",
+                    "Places of an upstream that count as down (of one that has a single place: 1 or 0).",
+                ),
                 &["server"],
             )?,
             left_out: counters(

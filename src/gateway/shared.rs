@@ -31,13 +31,21 @@ pub(crate) struct Shared {
 pub(crate) struct Account {
     shared: Arc<Shared>,
     server: Arc<str>,
-    /// Of the message, once it was read.
-    method: OnceLock<&'static str>,
+    read: Arc<Read>,
     started: Instant,
     open: bool,
     entry: Entry,
     /// `None`: nobody wants to know more of it.
     seen: Option<Box<Mutex<Exchange>>>,
+}
+
+/// What the messages of an exchange say, once they were read, which may be after its end.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// Of the request.
+    method: OnceLock<&'static str>,
+    /// `error.type` of what came back, if it is one.
+    error: OnceLock<&'static str>,
 }
 
 /// The header of a client that traces its HTTP requests.
@@ -59,6 +67,30 @@ impl Shared {
     pub(crate) fn unread(&self, server: &str, cause: &'static str) {
         self.metrics.unread.with_label_values(&[server, cause]).inc();
     }
+
+    fn malformed(&self, server: &str) {
+        self.metrics.malformed.with_label_values(&[server]).inc();
+    }
+}
+
+impl Read {
+    fn method(&self) -> &'static str {
+        self.method.get().copied().unwrap_or("none")
+    }
+
+    /// The edge is the first to read a request that nobody looked into before.
+    fn request(&self, message: &v1::Message, shared: &Shared, server: &str) {
+        if self.method.set(envelope::label_of(message)).is_ok() && message.kind() == v1::Kind::Malformed {
+            shared.malformed(server);
+        }
+    }
+
+    /// `error` is the `error.type` that a message of the server reports, if it does. The first stands for all.
+    pub(crate) fn answer(&self, error: Option<String>) {
+        if let Some(error) = error {
+            let _ = self.error.set(envelope::error_label(&error));
+        }
+    }
 }
 
 impl Account {
@@ -66,14 +98,17 @@ impl Account {
         let account = Self {
             shared: Arc::clone(shared),
             server: Arc::clone(server),
-            method: call.method_label.map(OnceLock::from).unwrap_or_default(),
+            read: Arc::new(Read {
+                method: call.method_label.map(OnceLock::from).unwrap_or_default(),
+                error: OnceLock::new(),
+            }),
             started: Instant::now(),
             open: true,
             entry: Entry::default(),
             seen: shared.config.observers.open(|| opening(server, call)).map(|seen| Box::new(Mutex::new(seen))),
         };
         if call.malformed {
-            account.malformed();
+            account.shared.malformed(server);
         }
         if let (true, Some(mut seen)) = (call.opens, account.seen()) {
             // Its session begins with the answer; the edge sees the message only then.
@@ -119,29 +154,27 @@ impl Account {
         }
     }
 
-    fn malformed(&self) {
-        self.shared.metrics.malformed.with_label_values(&[&*self.server]).inc();
+    /// Somebody wants to know what its messages say as soon as it is over.
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.seen.is_some()
     }
 
-    fn method(&self) -> &'static str {
-        self.method.get().copied().unwrap_or("none")
+    /// Where whoever reads the messages notes what they say.
+    pub(crate) fn read(&self) -> &Arc<Read> {
+        &self.read
     }
 
     /// The decision about a message, once a person has made it if need be, and the pause before it is sent.
-    pub(crate) async fn decide(&self, session: &EdgeSession, call: &Call) -> Result<(Permit, Duration), Refusal> {
-        let outcome = session.client_message_read(&call.body, |message| {
-            // Where the call was not looked into before, the edge is the first to read it.
-            if self.method.get().is_none() {
-                let malformed = message.kind() == v1::Kind::Malformed;
-                let _ = self.method.set(envelope::label_of(message));
-                if malformed {
-                    self.malformed();
+    pub(crate) async fn decide(&self, session: &Arc<EdgeSession>, call: &Call) -> Result<(Permit, Duration), Refusal> {
+        let outcome = match self.decided_anyway(session, call) {
+            Some(permit) => Outcome::Forward(permit),
+            None => session.client_message_read(&call.body, |message| {
+                self.read.request(message, &self.shared, &self.server);
+                if let Some(mut seen) = self.seen() {
+                    seen.read(message);
                 }
-            }
-            if let Some(mut seen) = self.seen() {
-                seen.read(message);
-            }
-        });
+            }),
+        };
         self.of_session(session);
         self.shared.metrics.overhead.observe(self.started.elapsed().as_secs_f64());
         match outcome {
@@ -156,12 +189,21 @@ impl Account {
         }
     }
 
+    /// The permit of a message that cannot be refused, and that nobody wants to have read before it leaves.
+    fn decided_anyway(&self, session: &Arc<EdgeSession>, call: &Call) -> Option<Permit> {
+        if self.is_observed() {
+            return None;
+        }
+        let (read, shared, server) = (Arc::clone(&self.read), Arc::clone(&self.shared), Arc::clone(&self.server));
+        session.client_message_later(&call.body, move |message| read.request(message, &shared, &server))
+    }
+
     /// Counts a message of the server that was relayed but not read.
     pub(crate) fn unread(&self, cause: &'static str) {
         self.shared.unread(&self.server, cause);
     }
 
-    /// `error` is the `error.type` of an answer that was relayed.
+    /// `error` is the exchange's `error.type` unless a message of it names another.
     pub(crate) fn close(&mut self, ending: Ending, error: Option<&'static str>) {
         if !std::mem::take(&mut self.open) {
             return;
@@ -171,21 +213,31 @@ impl Account {
             Ending::Aborted => self.entry.failed(),
             Ending::ClientLeft | Ending::Refused(_) => {}
         }
-        let (outcome, error) = match ending {
-            Ending::Relayed => ("relayed", error.unwrap_or_default()),
-            Ending::Aborted => ("aborted", "upstream_aborted"),
-            Ending::ClientLeft => ("client_left", "client_left"),
-            Ending::Refused(reason) => (reason, reason),
+        let outcome = match ending {
+            Ending::Relayed => "relayed",
+            Ending::Aborted => "aborted",
+            Ending::ClientLeft => "client_left",
+            Ending::Refused(reason) => reason,
         };
-        let metrics = &self.shared.metrics;
-        metrics.requests.with_label_values(&[&*self.server, outcome]).inc();
-        let operation = metrics.operation.with_label_values(&[self.method(), &*self.server, error]);
+        self.shared.metrics.requests.with_label_values(&[&*self.server, outcome]).inc();
         let duration = self.started.elapsed();
-        operation.observe(duration.as_secs_f64());
+        let error_of = move |read: &Read| match ending {
+            Ending::Relayed => read.error.get().copied().or(error).unwrap_or_default(),
+            Ending::Aborted => "upstream_aborted",
+            Ending::ClientLeft => "client_left",
+            Ending::Refused(reason) => reason,
+        };
         if let Some(seen) = self.seen.take() {
             let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-            self.shared.config.observers.close(seen, &Closing { outcome, error: Some(error), duration });
+            let error = Some(error_of(&self.read));
+            self.shared.config.observers.close(seen, &Closing { outcome, error, duration });
         }
+        let (shared, server, read) = (Arc::clone(&self.shared), Arc::clone(&self.server), Arc::clone(&self.read));
+        self.shared.edge.once_read(move || {
+            let operation = &shared.metrics.operation;
+            let operation = operation.with_label_values(&[read.method(), &*server, error_of(&read)]);
+            operation.observe(duration.as_secs_f64());
+        });
     }
 
     /// The answer to a call that its upstream does not answer.
@@ -199,7 +251,7 @@ impl Account {
         if refusal.is_of_upstream() {
             self.entry.failed();
         }
-        tracing::debug!(server = %self.server, method = self.method(), reason, "request refused");
+        tracing::debug!(server = %self.server, method = self.read.method(), reason, "request refused");
         let response = refusal.response(&call.ids());
         self.has_status(response.status());
         self.passed(response.body().len());

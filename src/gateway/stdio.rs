@@ -30,7 +30,7 @@ use self::messages::Messages;
 use self::replies::{Accept, Answer};
 use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
-use super::admission::Admission;
+use super::admission::{Admission, Slots};
 use super::call::{Body, Call, Era, protocol_version};
 use super::envelope::object;
 use super::first_sse;
@@ -65,7 +65,7 @@ impl StdioUpstream {
     pub(crate) fn new(config: &UpstreamConfig, command: StdioCommand, shared: Arc<Shared>) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let open = shared.metrics.breaker_open.with_label_values(&[&*name]);
-        let admission = Admission::new(&config.terms, open);
+        let admission = Admission::new(&config.terms, Slots::new(&config.terms), open);
         let (alive, ended) = mpsc::channel(1);
         let launcher = Launcher {
             name: Arc::clone(&name),
@@ -275,7 +275,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The decision, once everything that it has to wait for is over.
-async fn decide(account: &Account, edge: &EdgeSession, call: &Call) -> Result<Permit, Refusal> {
+async fn decide(account: &Account, edge: &Arc<EdgeSession>, call: &Call) -> Result<Permit, Refusal> {
     let (permit, pause) = account.decide(edge, call).await?;
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
-use super::envelope;
 use super::shared::{Account, Ending};
 use super::sse::{SseEvent, SseParser};
 use crate::edge::EdgeSession;
@@ -22,7 +21,6 @@ pub(crate) struct Tap {
     reader: Reader,
     account: Account,
     status: StatusCode,
-    error: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl Tap {
             }
             Content::Other => Reader::Nothing,
         };
-        Self { session, reader, account, status, error: None }
+        Self { session, reader, account, status }
     }
 
     pub(crate) fn belongs_to(&mut self, session: &Arc<EdgeSession>) {
@@ -75,9 +73,9 @@ impl Tap {
         match &mut self.reader {
             Reader::Json(whole) => whole.push(chunk),
             Reader::Events(parser) => {
-                let (session, account, error) = (&self.session, &self.account, &mut self.error);
+                let (session, account) = (&self.session, &self.account);
                 parser.feed(chunk, |event| match event {
-                    SseEvent::Data(data) => *error = hear(session, data).or(*error),
+                    SseEvent::Data(data) => hear(session, Bytes::copy_from_slice(data), account),
                     SseEvent::TooLarge => account.unread("too_large"),
                 });
             }
@@ -91,23 +89,28 @@ impl Tap {
     }
 
     pub(crate) fn end(&mut self, ending: Ending) {
-        if let Reader::Json(whole) = &self.reader {
-            match (ending, whole.bytes()) {
-                (Ending::Relayed, Some(body)) if is_message(self.status, body) => {
-                    self.error = hear(&self.session, body);
+        if let Reader::Json(whole) = &mut self.reader {
+            match (ending, whole.take()) {
+                (Ending::Relayed, Some(body)) if is_message(self.status, &body) => {
+                    hear(&self.session, body, &self.account);
                 }
                 (Ending::Relayed, Some(_)) => {}
                 (Ending::Relayed, None) => self.account.unread("too_large"),
                 (Ending::Aborted | Ending::ClientLeft | Ending::Refused(_), _) => self.account.unread("cut_off"),
             }
         }
-        self.account.close(ending, self.error.or_else(|| status_error(self.status)));
+        self.account.close(ending, status_error(self.status));
     }
 }
 
-/// Where every message of every server passes: tells the edge, and says which error the message reports.
-pub(crate) fn hear(session: &EdgeSession, message: &[u8]) -> Option<&'static str> {
-    session.server_message(message).map(|error| envelope::error_label(&error))
+/// Where every message of every server that answers over HTTP passes: tells the edge, and the exchange which error it
+/// reports.
+fn hear(session: &Arc<EdgeSession>, message: Bytes, account: &Account) {
+    let read = Arc::clone(account.read());
+    if account.is_observed() {
+        return read.answer(session.server_message(&message));
+    }
+    session.server_message_later(message, move |error| read.answer(error));
 }
 
 impl Whole {
@@ -129,11 +132,11 @@ impl Whole {
         }
     }
 
-    fn bytes(&self) -> Option<&[u8]> {
+    fn take(&mut self) -> Option<Bytes> {
         match (self.overflow, self.joined.is_empty()) {
             (true, _) => None,
-            (false, true) => Some(&self.first),
-            (false, false) => Some(&self.joined),
+            (false, true) => Some(std::mem::take(&mut self.first)),
+            (false, false) => Some(std::mem::take(&mut self.joined).into()),
         }
     }
 }
@@ -194,7 +197,7 @@ mod tests {
     fn whole(chunks: &[&'static str], bytes_max: usize) -> Option<String> {
         let mut whole = Whole::new(bytes_max);
         chunks.iter().for_each(|chunk| whole.push(&Bytes::from_static(chunk.as_bytes())));
-        whole.bytes().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        whole.take().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub struct EdgeMetrics {
     gap: IntCounter,
     heartbeat: IntCounter,
     pub sessions: IntGauge,
+    /// Of messages that have left and are not read yet.
+    pub unread_bytes: IntGauge,
+    /// Messages that found that queue full.
+    pub unread_full: IntCounter,
     pub provenance_bytes: IntGauge,
     pub provenance_evictions: IntCounter,
     pub holds: Arc<HoldMetrics>,
@@ -54,6 +58,8 @@ impl EdgeMetrics {
             gap: kind("gap"),
             heartbeat: kind("heartbeat"),
             sessions: register::gauge(registry, names::EDGE_SESSIONS)?,
+            unread_bytes: register::gauge(registry, names::EDGE_UNREAD_BYTES)?,
+            unread_full: register::counter(registry, names::EDGE_UNREAD_FULL)?,
             provenance_bytes: register::gauge(registry, names::PROVENANCE_BYTES)?,
             provenance_evictions: register::counter(registry, names::PROVENANCE_EVICTIONS)?,
             holds: Arc::new(HoldMetrics::register(registry)?),

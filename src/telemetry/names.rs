@@ -9,6 +9,12 @@ pub const DECISION_DURATION: Name =
 pub const DECISIONS: Name = Name("undercurrent_decisions_total", "Calls by what was decided about them.");
 pub const EVENTS: Name = Name("undercurrent_events_total", "Events that the edge made, by kind.");
 pub const EDGE_SESSIONS: Name = Name("undercurrent_edge_sessions", "Sessions that the edge remembers.");
+pub const EDGE_UNREAD_BYTES: Name =
+    Name("undercurrent_edge_unread_bytes", "Messages that were relayed and are yet to be read, in bytes.");
+pub const EDGE_UNREAD_FULL: Name = Name(
+    "undercurrent_edge_unread_full_total",
+    "Messages that found too much unread before them, so that their connection helped to read.",
+);
 pub const PROVENANCE_BYTES: Name =
     Name("undercurrent_provenance_bytes", "Memory held by values of earlier results, all sessions together.");
 pub const PROVENANCE_EVICTIONS: Name = Name(

@@ -26,6 +26,7 @@ mod install;
 mod metrics;
 mod observe;
 mod policy;
+mod protection;
 mod readers;
 mod reload;
 mod sdk_flows;

@@ -1,10 +1,11 @@
-//! A day in short: clients come and go while the server behind the gateway is killed, restarted, slowed and struck dumb.
+//! A day in short: clients come and go while the server behind the gateway is killed, restarted, slowed, struck dumb and
+//! forgets its connections, other clients stop in the middle of a word, and the settings change.
 //!
 //! Each answer is held against its own request. `UNDERCURRENT_SOAK_SECONDS` makes it longer (`make soak`).
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
@@ -28,7 +29,7 @@ const ARRIVAL: Duration = Duration::from_millis(500);
 const CALLS: u64 = 40;
 const REST: Duration = Duration::from_millis(50);
 /// How the server does, one after the other, and for how long: each outage is followed by a good time.
-const DAY: [(Mood, Duration); 8] = [
+const DAY: [(Mood, Duration); 10] = [
     (Mood::Good, Duration::from_secs(3)),
     (Mood::Slow, Duration::from_secs(2)),
     (Mood::Good, Duration::from_secs(2)),
@@ -37,7 +38,13 @@ const DAY: [(Mood, Duration); 8] = [
     (Mood::Dumb, Duration::from_secs(2)),
     (Mood::Dead, Duration::from_millis(200)),
     (Mood::Good, Duration::from_secs(2)),
+    (Mood::HalfOpen, Duration::from_secs(2)),
+    (Mood::Good, Duration::from_secs(2)),
 ];
+/// Between two changes of the settings; every third is refused.
+const RELOAD: Duration = Duration::from_secs(3);
+/// Clients that stop in the middle of a word and never let go; the oldest is let go for the next.
+const STUCK: usize = 64;
 /// What the gateway may hold more in the second half than in the first, on average: it learns all the while.
 const GROWTH_MAX: u64 = 48 * MIB;
 
@@ -50,14 +57,22 @@ const REFUSED: &str = "refused, with its reason";
 const WRONG: &str = "wrong";
 const LOST: &str = "lost";
 const CLIENTS: &str = "clients";
+const STUCK_CLIENTS: &str = "clients that stop halfway";
+const TAKEN: &str = "settings taken";
+const NOT_TAKEN: &str = "settings refused";
 
 impl Counts {
     fn new() -> Self {
-        Self([ANSWERED, REFUSED, WRONG, LOST, CLIENTS].into_iter().map(|name| (name, AtomicU64::new(0))).collect())
+        let names = [ANSWERED, REFUSED, WRONG, LOST, CLIENTS, STUCK_CLIENTS, TAKEN, NOT_TAKEN];
+        Self(names.into_iter().map(|name| (name, AtomicU64::new(0))).collect())
     }
 
     fn add(&self, name: &str) {
         self.0[name].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set(&self, name: &str, count: u64) {
+        self.0[name].store(count, Ordering::Relaxed);
     }
 
     fn of(&self, name: &str) -> u64 {
@@ -70,8 +85,15 @@ fn nothing_is_lost_or_wrong_and_memory_is_flat() {
     let seconds = std::env::var("UNDERCURRENT_SOAK_SECONDS").map_or(SECONDS, |text| text.parse().expect("a number"));
     let data = TempDir::new().expect("a temporary directory");
     let echo = Echo::start();
-    let gateway = Serve::new(data.path())
-        .upstream("echo", &echo.url())
+    let file = data.path().join("undercurrent.toml");
+    let settings = |change: u64| {
+        let also = if change.is_multiple_of(2) { "" } else { "[upstreams.also]\nurl = \"http://127.0.0.1:9/mcp\"\n" };
+        let wrong = if change % 3 == 2 { "nonsense = 1\n" } else { "" };
+        format!("[upstreams.echo]\nurl = \"{}\"\n{also}{wrong}", echo.url())
+    };
+    std::fs::write(&file, settings(0)).expect("write the settings");
+    let gateway = Serve::new(&data.path().join("data"))
+        .with("--config", file.to_str().expect("a path in UTF-8"))
         .impatient()
         .setting("GATEWAY__UPSTREAM_IDLE_TIMEOUT_MS", "1500")
         .setting("HISTORY__ROLL_SECONDS", "5")
@@ -101,6 +123,34 @@ fn nothing_is_lost_or_wrong_and_memory_is_flat() {
             }
             clients.into_iter().for_each(|client| client.join().expect("a client does not panic"));
         });
+        scope.spawn(|| {
+            for change in 1.. {
+                sleep(RELOAD);
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::fs::write(&file, settings(change)).expect("write the settings");
+                gateway.process.signal("HUP");
+            }
+        });
+        scope.spawn(|| {
+            let mut stuck = std::collections::VecDeque::new();
+            while !over.load(Ordering::Relaxed) {
+                let mut socket = TcpStream::connect(gateway.listen).expect("the gateway listens");
+                let half: &[u8] = if stuck.len().is_multiple_of(2) {
+                    b"POST /mcp/echo HTTP/1.1\r\nHost: loc"
+                } else {
+                    b"POST /mcp/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"jsonrpc\""
+                };
+                socket.write_all(half).expect("it reads");
+                counts.add(STUCK_CLIENTS);
+                stuck.push_back(socket);
+                if stuck.len() > STUCK {
+                    stuck.pop_front();
+                }
+                sleep(ARRIVAL);
+            }
+        });
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(seconds) {
             sleep(Duration::from_millis(500));
@@ -109,6 +159,11 @@ fn nothing_is_lost_or_wrong_and_memory_is_flat() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(get(gateway.admin, "/healthz").status(), 200);
+    let reloads = |outcome: &str| {
+        gateway.metrics().sum(&format!("undercurrent_config_reloads_total{{outcome=\"{outcome}\"}}")) as u64
+    };
+    counts.set(TAKEN, reloads("taken"));
+    counts.set(NOT_TAKEN, reloads("refused"));
     // The first quarter is warming up.
     let warm = &samples[samples.len() / 4..];
     let (first, second) = warm.split_at(warm.len() / 2);
@@ -121,6 +176,7 @@ fn nothing_is_lost_or_wrong_and_memory_is_flat() {
     assert_eq!((counts.of(WRONG), counts.of(LOST)), (0, 0), "{counts:?}");
     assert!(counts.of(ANSWERED) > counts.of(REFUSED), "good times outweigh bad ones: {counts:?}");
     assert!(counts.of(REFUSED) > 0, "there was no outage: {counts:?}");
+    assert!(counts.of(TAKEN) > 0 && counts.of(NOT_TAKEN) > 0, "the settings did not change: {counts:?}");
     assert!(second <= first + GROWTH_MAX, "{} MiB, then {} MiB", first / MIB, second / MIB);
     let history = gateway.stop();
     let answered = history.number("SELECT count(*) FROM calls WHERE outcome = 'result'");

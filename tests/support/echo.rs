@@ -23,6 +23,9 @@ pub(crate) enum Mood {
     Dumb,
     /// Nobody listens.
     Dead,
+    /// As if it had lost power and come back: who connects anew is served, what was connected before is never answered,
+    /// and nothing says so.
+    HalfOpen,
 }
 
 #[derive(Debug)]
@@ -33,9 +36,12 @@ pub(crate) struct Echo {
 
 #[derive(Debug)]
 struct Shared {
+    port: u16,
     mood: Mutex<Mood>,
     open: Mutex<Vec<TcpStream>>,
     sessions: AtomicU64,
+    /// Grows with each loss of power.
+    life: AtomicU64,
 }
 
 const SLOW: Duration = Duration::from_millis(300);
@@ -44,8 +50,13 @@ impl Echo {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let shared =
-            Arc::new(Shared { mood: Mutex::new(Mood::Good), open: Mutex::default(), sessions: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            port: address.port(),
+            mood: Mutex::new(Mood::Good),
+            open: Mutex::default(),
+            sessions: AtomicU64::new(0),
+            life: AtomicU64::new(0),
+        });
         let echo = Self { address, shared };
         echo.listen(listener);
         echo
@@ -55,9 +66,17 @@ impl Echo {
         format!("http://{}/mcp", self.address)
     }
 
+    /// Sessions that were opened at it.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
     /// From now on it is like this.
     pub(crate) fn be(&self, mood: Mood) {
         let before = std::mem::replace(&mut *self.shared.mood.lock().expect("whole"), mood);
+        if mood == Mood::HalfOpen {
+            self.shared.life.fetch_add(1, Ordering::Relaxed);
+        }
         if mood == Mood::Dead {
             for socket in self.shared.open.lock().expect("whole").drain(..) {
                 let _ = socket.shutdown(Shutdown::Both);
@@ -79,10 +98,15 @@ impl Echo {
                 }
                 shared.open.lock().expect("whole").extend(socket.try_clone());
                 let shared = Arc::clone(&shared);
-                thread::Builder::new()
-                    .stack_size(128 << 10)
-                    .spawn(move || fake::serve(socket, &|request, socket| shared.answer(request, socket)))
-                    .expect("start a thread");
+                let born = shared.life.load(Ordering::Relaxed);
+                let serve = move || {
+                    fake::serve(socket, &|request, socket| {
+                        if shared.life.load(Ordering::Relaxed) == born {
+                            shared.answer(request, socket);
+                        }
+                    });
+                };
+                thread::Builder::new().stack_size(128 << 10).spawn(serve).expect("start a thread");
             }
         });
     }
@@ -101,7 +125,7 @@ impl Shared {
 
     fn answer(&self, request: &Message, socket: &mut TcpStream) {
         match self.mood() {
-            Mood::Good => {}
+            Mood::Good | Mood::HalfOpen => {}
             Mood::Slow => sleep(SLOW),
             Mood::Dumb | Mood::Dead => return,
         }
@@ -116,7 +140,8 @@ impl Shared {
         let whole = |result: Value| json!({"jsonrpc": "2.0", "id": body["id"], "result": result}).to_string();
         match body["method"].as_str() {
             Some("initialize") => {
-                let session = format!("Mcp-Session-Id: echo-{}\r\n", self.sessions.fetch_add(1, Ordering::Relaxed));
+                let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+                let session = format!("Mcp-Session-Id: echo-{}-{number}\r\n", self.port);
                 let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
                     "serverInfo": {"name": "echo", "version": "1"}});
                 fake::respond(socket, "200 OK", &session, &whole(result));

@@ -47,13 +47,19 @@ pub(crate) fn respond(socket: &mut TcpStream, status: &str, headers: &str, body:
     let _ = socket.write_all(response.as_bytes());
 }
 
+/// Writes one more event.
+pub(crate) fn event(socket: &mut TcpStream, event: &str) -> std::io::Result<()> {
+    let event = format!("event: message\ndata: {event}\n\n");
+    socket.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
+}
+
+/// Ends an event stream.
+pub(crate) fn end_events(socket: &mut TcpStream) -> std::io::Result<()> {
+    socket.write_all(b"0\r\n\r\n")
+}
+
 /// Writes the head of an event stream and its first events, and leaves it open.
 pub(crate) fn begin_events(socket: &mut TcpStream, events: &[&str]) {
-    let mut response =
-        String::from("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for event in events {
-        let event = format!("event: message\ndata: {event}\n\n");
-        response.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
-    }
-    let _ = socket.write_all(response.as_bytes());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let _ = socket.write_all(head.as_bytes()).and_then(|()| events.iter().try_for_each(|text| event(socket, text)));
 }

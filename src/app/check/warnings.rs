@@ -83,18 +83,20 @@ fn upstreams(config: &Config, warnings: &mut Vec<String>) {
     let mut targets: BTreeMap<String, &str> = BTreeMap::new();
     for (name, upstream) in &config.upstreams {
         match upstream {
-            Upstream::Http { url } => {
-                let host = url.host_str().unwrap_or_default();
-                if url.scheme() == "http" && !own(host) {
-                    warnings.push(format!(
-                        "upstream `{name}`: http:// to {host} sends credentials and results in the clear"
-                    ));
-                }
-                if own(host) && url.port_or_known_default() == Some(config.listen.mcp.port()) {
-                    warnings.push(format!("upstream `{name}` is this gateway itself"));
-                }
-                if let Some(other) = targets.insert(url.to_string(), name.as_str()) {
-                    warnings.push(format!("upstreams `{other}` and `{name}` are the same URL, and learn apart"));
+            Upstream::Http { url, replicas } => {
+                for url in std::iter::once(url).chain(replicas) {
+                    let host = url.host_str().unwrap_or_default();
+                    if url.scheme() == "http" && !own(host) {
+                        warnings.push(format!(
+                            "upstream `{name}`: http:// to {host} sends credentials and results in the clear"
+                        ));
+                    }
+                    if own(host) && url.port_or_known_default() == Some(config.listen.mcp.port()) {
+                        warnings.push(format!("upstream `{name}` is this gateway itself"));
+                    }
+                    if let Some(other) = targets.insert(url.to_string(), name.as_str()) {
+                        warnings.push(format!("upstreams `{other}` and `{name}` are the same URL, and learn apart"));
+                    }
                 }
             }
             Upstream::Command { program, env, .. } => {

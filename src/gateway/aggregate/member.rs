@@ -143,7 +143,7 @@ impl Member {
     /// As on its own endpoint.
     pub(super) async fn answer(&self, call: Call) -> Response<Body> {
         match &self.upstream {
-            Upstream::Http(upstream) => Arc::clone(upstream).answer(call).await,
+            Upstream::Http(upstream) => Arc::clone(upstream.of(&call)).answer(call).await,
             Upstream::Stdio(upstream) => upstream.answer(call).await,
         }
     }

@@ -21,7 +21,6 @@ use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::tap::hear;
 use crate::gateway::ties::Ties;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
@@ -265,7 +264,7 @@ impl Session {
     async fn deliver(&self, line: Bytes, unread: &(impl Fn(&'static str) + Sync)) {
         let Some(ties) = Ties::read(&line) else {
             unread("malformed");
-            hear(&self.edge, &line);
+            self.edge.server_message_later(line, drop);
             return;
         };
         let shown = self.edge.shown(&line).map_or_else(|| line.clone(), Bytes::from);
@@ -288,7 +287,7 @@ impl Session {
             }
             state.backlog.push_back(reply);
         }
-        hear(&self.edge, &line);
+        self.edge.server_message_later(line, drop);
     }
 
     /// Whom a line is for, and the line as it is kept for them: in one step, so that who comes back in between finds

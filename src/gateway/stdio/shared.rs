@@ -22,7 +22,6 @@ use crate::edge::splice;
 use crate::edge::{EdgeSession, Permit};
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::rescue::Refusal;
-use crate::gateway::tap::hear;
 use crate::gateway::ties::Ties;
 use crate::upstream::link::{Line, LinkReceiver, LinkSender};
 
@@ -251,7 +250,7 @@ impl SharedChild {
             self.cancel(number);
         }
         if let Some(edge) = &open.edge {
-            hear(edge, &text);
+            edge.server_message_later(text, drop);
         }
     }
 

@@ -189,8 +189,9 @@ impl Connection<'_> {
         }
         let name = std::str::from_utf8(at(&head.name)).map_err(|_| Unusual)?;
         let (upstream, auth) = match live.upstream(name) {
-            Some((_, served @ Upstream::Http(upstream))) if upstream.plain().is_some() => {
-                (Arc::clone(upstream), live.auth_of(served))
+            Some((_, served @ Upstream::Http(places))) if places.first().plain().is_some() => {
+                let session_id = head.session_id.as_ref().and_then(|span| head::ascii(at(span)));
+                (Arc::clone(places.of_session(session_id)), live.auth_of(served))
             }
             Some(_) | None => return Err(Unusual),
         };
