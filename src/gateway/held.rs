@@ -71,7 +71,8 @@ pub(super) fn events(
     bytes_max: usize,
 ) -> Response<Body> {
     head.headers.remove(header::CONTENT_LENGTH);
-    let held = HeldEvents { inner: body, session, held: Vec::new(), bytes_max, ended: false };
+    let held =
+        HeldEvents { inner: body, session, held: Vec::new(), searched: Searched::default(), bytes_max, ended: false };
     Response::from_parts(head, held.boxed_unsync())
 }
 
@@ -98,6 +99,8 @@ struct HeldEvents<B> {
     inner: B,
     session: Arc<EdgeSession>,
     held: Vec<u8>,
+    /// How far the held bytes were searched.
+    searched: Searched,
     bytes_max: usize,
     ended: bool,
 }
@@ -119,7 +122,8 @@ impl<B: hyper::body::Body<Data = Bytes, Error: Into<BodyError>> + Unpin> hyper::
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => self.ended = true,
             }
-            let whole = if self.ended { self.held.len() } else { whole_events(&self.held) };
+            let this = &mut *self;
+            let whole = if this.ended { this.held.len() } else { this.searched.whole_events(&this.held) };
             if self.held.len() - whole > self.bytes_max {
                 self.ended = true;
                 return Poll::Ready(Some(Err("an event is larger than can be looked at".into())));
@@ -133,31 +137,53 @@ impl<B: hyper::body::Body<Data = Bytes, Error: Into<BodyError>> + Unpin> hyper::
     }
 }
 
-/// Up to where there are whole events.
-fn whole_events(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    while let Some(next) = next_event(&bytes[end..]) {
-        end += next;
-    }
-    end
+/// How far bytes were searched for the end of an event, so that none is looked at again when more come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Searched {
+    /// Where the line begins that has no end yet.
+    line_start: usize,
+    /// Up to where there is no end of that line.
+    to: usize,
 }
 
-/// Where the first event ends: behind a blank line. `None` while that has not come.
-pub(super) fn next_event(bytes: &[u8]) -> Option<usize> {
-    let mut line_start = 0;
-    loop {
-        let line_end = line_start + memchr::memchr2(b'\n', b'\r', &bytes[line_start..])?;
-        let next = match (bytes[line_end], bytes.get(line_end + 1)) {
-            (b'\r', Some(b'\n')) => line_end + 2,
-            // The LF that belongs to it may be on its way.
-            (b'\r', None) => return None,
-            _ => line_end + 1,
-        };
-        if line_end == line_start {
-            return Some(next);
+impl Searched {
+    /// Up to where there are whole events; what is left counts from there on.
+    fn whole_events(&mut self, bytes: &[u8]) -> usize {
+        let mut whole = 0;
+        while let Some(end) = self.next_event(bytes) {
+            whole = end;
         }
-        line_start = next;
+        *self = Self { line_start: self.line_start - whole, to: self.to - whole };
+        whole
     }
+
+    /// Where the next event ends: behind a blank line. `None` while that has not come.
+    fn next_event(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            let Some(found) = memchr::memchr2(b'\n', b'\r', &bytes[self.to..]) else {
+                self.to = bytes.len();
+                return None;
+            };
+            let line_end = self.to + found;
+            self.to = line_end;
+            let next = match (bytes[line_end], bytes.get(line_end + 1)) {
+                (b'\r', Some(b'\n')) => line_end + 2,
+                // The LF that belongs to it may be on its way.
+                (b'\r', None) => return None,
+                _ => line_end + 1,
+            };
+            let is_blank = line_end == self.line_start;
+            *self = Self { line_start: next, to: next };
+            if is_blank {
+                return Some(next);
+            }
+        }
+    }
+}
+
+/// Where the first event ends, if it does.
+pub(super) fn next_event(bytes: &[u8]) -> Option<usize> {
+    Searched::default().next_event(bytes)
 }
 
 /// Whole events as the client may see them; what is not changed stays byte for byte.
@@ -217,7 +243,13 @@ mod tests {
             ("\n\ndata: 1\n\nx", 11),
             (": hi\r\rid: 2", 6),
         ] {
-            assert_eq!(whole_events(bytes.as_bytes()), expect, "{bytes:?}");
+            assert_eq!(Searched::default().whole_events(bytes.as_bytes()), expect, "{bytes:?}");
+            // The same when the bytes come one by one.
+            let (mut searched, mut begin) = (Searched::default(), 0);
+            for end in 0..=bytes.len() {
+                begin += searched.whole_events(&bytes.as_bytes()[begin..end]);
+            }
+            assert_eq!(begin, expect, "{bytes:?}");
         }
     }
 
