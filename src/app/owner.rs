@@ -25,7 +25,7 @@ use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
 use crate::log::{EmbeddedLog, Tail};
 use crate::pump::rows_of;
-use crate::telemetry::Metrics;
+use crate::telemetry::{HistoryMetrics, Metrics};
 
 /// Ticks whose rows may wait for the disk; then the engine waits, and the log keeps what comes.
 const HISTORY_TICKS: usize = 256;
@@ -61,7 +61,10 @@ impl Owner {
     pub(super) fn start(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
         let recovered = log.status().last_tick;
-        let history = History::open(&data.history_dir(), settings::history(config))?;
+        let mut history = History::open(&data.history_dir(), settings::history(config))?;
+        if let Some(store) = settings::history_store(config)? {
+            history = history.mirrored(store);
+        }
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
@@ -127,6 +130,23 @@ impl Owner {
     pub(super) fn history_state(&self) -> (usize, bool) {
         let queue = self.history.queue();
         (queue.depth(), queue.is_failing())
+    }
+
+    /// What became of files after they were written, as far as the counters do not say so yet.
+    pub(super) fn count_history(&self, metrics: &HistoryMetrics) {
+        let (kept, sent) = (self.history.kept(), self.history.sent());
+        for (counter, total) in [
+            (&metrics.merged, &kept.merged_files),
+            (&metrics.expired, &kept.expired_files),
+            (&metrics.keeping_errors, &kept.failures),
+            (&metrics.store_files, &sent.files),
+            (&metrics.store_bytes, &sent.bytes),
+            (&metrics.store_errors, &sent.failures),
+        ] {
+            counter.inc_by(total.load(Ordering::Relaxed).saturating_sub(counter.get()));
+        }
+        metrics.replaced.set(kept.aside_files.load(Ordering::Relaxed) as i64);
+        metrics.store_waiting.set(sent.waiting_bytes.load(Ordering::Relaxed) as i64);
     }
 
     /// Takes what was accepted to the log, the engine and the history, then lets DATA go. Blocks.

@@ -19,6 +19,7 @@ mod crash;
 mod drain;
 mod first_sse;
 mod harness;
+mod history_files;
 mod hostile_client;
 mod hostile_upstream;
 mod idle;
