@@ -59,6 +59,8 @@ pub struct Config {
     pub log: Log,
     pub engine: Engine,
     pub history: History,
+    /// How often what is live is published as files; `None` = never.
+    pub snapshot_interval: Option<Duration>,
     pub capture: Capture,
     /// `None`: the built-in policy.
     pub policy_file: Option<PathBuf>,

@@ -25,6 +25,7 @@ use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
 use crate::log::{EmbeddedLog, Tail};
 use crate::pump::rows_of;
+use crate::snapshot::Snapshots;
 use crate::telemetry::{HistoryMetrics, Metrics};
 
 /// Ticks whose rows may wait for the disk; then the engine waits, and the log keeps what comes.
@@ -41,6 +42,7 @@ pub(super) struct Owner {
     pub(super) progress: Arc<Progress>,
     pub(super) feed: Arc<Feed>,
     history: HistoryWriter,
+    snapshots: Option<Snapshots>,
     feeder: JoinHandle<Result<(), FeedError>>,
     hub: TaskHandle<()>,
     stopping: Arc<AtomicBool>,
@@ -103,6 +105,11 @@ impl Owner {
                 Engine::start(config.engine.workers, graph(config), rebuilding, publisher, on_output)
             })?
         };
+        let snapshots = config.snapshot_interval.map(|interval| {
+            let (dir, cache) = (data.state_dir().join("snapshot"), Arc::clone(&cache));
+            background::started(|| Snapshots::spawn(dir, cache, interval))
+        });
+        let snapshots = snapshots.transpose()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
             let (tail, stopping, progress) = (log.tail(None), Arc::clone(&stopping), Arc::clone(&progress));
@@ -113,7 +120,7 @@ impl Owner {
         };
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
         let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
-        Ok(Self { log, cache, progress, feed, history, feeder, hub, stopping, _lock: lock })
+        Ok(Self { log, cache, progress, feed, history, snapshots, feeder, hub, stopping, _lock: lock })
     }
 
     /// Where the live model is.
@@ -155,6 +162,9 @@ impl Owner {
         let closed = self.log.close().context("close the log");
         self.stopping.store(true, Ordering::Release);
         let fed = self.feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
+        if let Some(snapshots) = self.snapshots {
+            snapshots.finish();
+        }
         let written = self.history.finish().context("finish the history");
         closed?;
         fed.context("finish learning")?;

@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub log: RawLog,
     pub engine: RawEngine,
     pub history: RawHistory,
+    pub snapshot: RawSnapshot,
     pub capture: RawCapture,
     pub policy: RawPolicy,
     pub access_log: RawAccessLog,
@@ -277,6 +278,19 @@ impl Default for RawHistory {
             staging_bytes_max: 8 << 30,
             keep_local_s: 86_400,
         }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSnapshot {
+    /// 0: none.
+    pub interval_ms: u64,
+}
+
+impl Default for RawSnapshot {
+    fn default() -> Self {
+        Self { interval_ms: 10_000 }
     }
 }
 

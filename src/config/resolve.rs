@@ -61,6 +61,7 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         log: check.log(&raw)?,
         engine: check.engine(&raw)?,
         history,
+        snapshot_interval: check.snapshot_interval(&raw)?,
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
         policy_file: beside(&raw.policy.file, &places.of("policy.file"), around.file),
         access_log: check.access_log(&raw, around.file)?,
@@ -227,6 +228,11 @@ impl Check<'_> {
                 self.wrong("engine.leave_out_terms", quoted(term), "not a term of a score", remedy)
             })
         })
+    }
+
+    fn snapshot_interval(&self, raw: &RawConfig) -> Result<Option<Duration>, ConfigError> {
+        let interval_ms = number!(self, raw.snapshot.interval_ms, 0..=86_400_000);
+        Ok((interval_ms > 0).then(|| millis(interval_ms)))
     }
 
     fn payload(&self, text: &str) -> Result<Payload, ConfigError> {

@@ -30,6 +30,7 @@ mod policy;
 mod readers;
 mod reload;
 mod sdk_flows;
+mod snapshot;
 mod snippets;
 mod soak;
 mod two_wraps;
