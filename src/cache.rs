@@ -41,6 +41,12 @@ impl Cache {
         }
     }
 
+    /// What every entity does right now, in any order.
+    #[must_use]
+    pub fn features(&self) -> Vec<(EntityKey, LiveFeatures)> {
+        self.features.iter().map(|entry| (*entry.key(), entry.value().clone())).collect()
+    }
+
     /// The features of one kind of entity in the newest window of this size, busiest first, at most `limit`.
     #[must_use]
     pub fn busiest(&self, kind: EntityKind, size_us: i64, limit: usize) -> Vec<(Arc<Entity>, Aggregate)> {

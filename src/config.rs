@@ -9,6 +9,7 @@ mod cidr;
 mod data_default;
 mod error;
 mod given;
+mod history;
 mod hosts;
 mod keys;
 mod layers;
@@ -32,6 +33,7 @@ pub use self::auth::{Auth, Issuer, KeyHash, NotKeyHash};
 pub use self::cidr::{Cidr, NotCidr};
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::given::Given;
+pub use self::history::{History, HistoryStore, Kept};
 pub use self::hosts::HostRules;
 pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
@@ -57,6 +59,8 @@ pub struct Config {
     pub log: Log,
     pub engine: Engine,
     pub history: History,
+    /// How often what is live is published as files; `None` = never.
+    pub snapshot_interval: Option<Duration>,
     pub capture: Capture,
     /// `None`: the built-in policy.
     pub policy_file: Option<PathBuf>,
@@ -150,14 +154,6 @@ pub struct Engine {
     pub alert_budget: f64,
     /// Terms that add nothing to a score.
     pub left_out: LeftOut,
-}
-
-/// When a history file is closed, and how it is compressed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
-    pub roll: Duration,
-    pub roll_rows: usize,
-    pub zstd_level: i32,
 }
 
 /// What of a payload leaves the gateway.

@@ -38,6 +38,8 @@ pub enum DataDirError {
     NotOurs { path: PathBuf, example: String },
     #[error("`{}` is not in the form in which it was written: restore it from a backup, or remove it to make a new one", path.display())]
     Damaged { path: PathBuf },
+    #[error("`{}` has a line that is not NAME=VALUE: write each variable on a line of its own", path.display())]
+    NoLines { path: PathBuf },
     #[error("`{}` can be read by other users: make it private with `chmod 600`", path.display())]
     Exposed { path: PathBuf },
 }
@@ -105,6 +107,19 @@ impl DataDir {
     pub fn admin_token(&self) -> &AdminToken {
         &self.admin_token
     }
+}
+
+/// The lines `NAME=VALUE` of a file of secrets: nobody but its owner may read it. Empty lines and those that begin with
+/// `#` say nothing.
+pub fn read_private_lines(path: &Path) -> Result<Vec<(String, String)>, DataDirError> {
+    let text = private_file::read(path).map_err(failed("read", path))?;
+    let text = text.ok_or_else(|| failed("read", path)(io::ErrorKind::NotFound.into()))?;
+    if private_file::is_exposed(path).map_err(failed("read", path))? {
+        return Err(DataDirError::Exposed { path: path.to_owned() });
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    lines.map(pair).collect::<Option<_>>().ok_or_else(|| DataDirError::NoLines { path: path.to_owned() })
 }
 
 /// Makes `VERSION`, or refuses what another layout or another program put here.

@@ -4,38 +4,54 @@
 //! ticks whose rows go to files together, over all tables. Rolls end at points that depend on ticks, watermarks and row
 //! counts alone, so whoever reads the same log again writes the same bytes under the same names.
 //!
-//! It is not: a database (no index, no update), a reader of the log (its caller tails it), compaction, retention.
+//! Afterwards a `keeper` merges the small files of closed hours and lets old ones go, and an `uploader` brings every
+//! step to another store, if there is one.
 //!
-//! Invariant: a roll counts once it is in the manifest; files beyond the manifest are of an interrupted roll and are
-//! removed at the next start. So no row is lost and none is there twice, wherever a run was killed.
+//! It is not: a database (no index, no update), a reader of the log (its caller tails it).
+//!
+//! Invariant: a file counts once the manifest names it, and no longer once it does not; what else lies there is of an
+//! interrupted step and is cleared at the next start. So no row is lost and none is there twice, wherever a run was
+//! killed.
 //!
 //! Upstream: whoever tails the log (`app`, `replay`). Downstream: DuckDB, Polars, pandas, the console.
 
+mod aside;
+mod compaction;
 mod disk;
 mod error;
 mod hour;
+mod keeper;
+mod ledger;
 mod manifest;
 mod options;
 mod parquet_file;
 mod recovery;
+mod remote;
+mod retention;
 mod roll;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod uploader;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use undercurrent_schemas::ids::Tick;
 
 pub use error::HistoryError;
-pub use manifest::{FileEntry, RollEntry};
-pub use options::HistoryOptions;
+pub use keeper::Kept;
+pub use manifest::{EditEntry, FileEntry, Reason, RollEntry};
+pub use options::{Compaction, HistoryOptions, Limits, Retention};
 pub use recovery::{DirState, replay_dir_state};
+pub use remote::{Store, StoreSettings};
 pub use rows::{TickRows, messages_of};
 pub use thread::{HistoryQueue, HistoryWriter, Retries, Stopped};
+pub use uploader::Sent;
 
+use ledger::Ledger;
 use manifest::Manifest;
 use roll::{OpenRoll, SealedRoll};
 
@@ -44,7 +60,9 @@ use roll::{OpenRoll, SealedRoll};
 pub struct History {
     dir: PathBuf,
     options: HistoryOptions,
-    manifest: Manifest,
+    ledger: Arc<Ledger>,
+    /// Where every step is brought, and how much may wait for it.
+    store: Option<Store>,
     /// The last tick that was taken, or that an earlier life had covered.
     taken: Option<Tick>,
     open: Option<OpenRoll>,
@@ -61,15 +79,24 @@ impl History {
             DirState::Empty => Manifest::create(dir)?,
             DirState::Ours => Manifest::open(dir)?,
         };
-        recovery::remove_unfinished(dir, manifest.covered())?;
+        recovery::remove_unfinished(dir, &manifest)?;
         let taken = manifest.covered();
-        Ok(Self { dir: dir.to_owned(), options, manifest, taken, open: None, sealed: VecDeque::new() })
+        let ledger = Arc::new(Ledger::new(manifest));
+        Ok(Self { dir: dir.to_owned(), options, ledger, store: None, taken, open: None, sealed: VecDeque::new() })
+    }
+
+    /// The same, with every step brought to `store` too. What it does not have yet is brought first.
+    #[must_use]
+    pub fn mirrored(mut self, store: Store) -> Self {
+        self.ledger.follow_from(uploader::sent_before(&self.dir, &store));
+        self.store = Some(store);
+        self
     }
 
     /// The last tick whose rows are all in files, and safe there.
     #[must_use]
     pub fn covered(&self) -> Option<Tick> {
-        self.manifest.covered()
+        self.ledger.covered()
     }
 
     /// Takes the rows of a tick, and writes the roll if it ends here. Ticks come in growing order; one that was taken or
@@ -98,9 +125,13 @@ impl History {
     /// Writes the rolls that ended and could not be written; nothing to do unless an earlier call failed.
     pub fn settle(&mut self) -> Result<(), HistoryError> {
         while let Some(roll) = self.sealed.front() {
+            let waiting = self.ledger.unsent_bytes();
+            if self.store.as_ref().is_some_and(|store| waiting > store.staging_bytes_max()) {
+                return Err(HistoryError::StagingFull { bytes: waiting });
+            }
             let entry = roll.write(&self.dir, &self.options)?;
-            self.manifest.append(&entry)?;
             tracing::debug!(first_tick = %entry.first_tick, last_tick = %entry.last_tick, files = entry.files.len(), "history roll written");
+            self.ledger.roll(entry)?;
             self.sealed.pop_front();
         }
         Ok(())

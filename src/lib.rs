@@ -24,6 +24,7 @@ pub mod observe;
 pub mod policy;
 pub mod pump;
 pub mod replay;
+pub mod snapshot;
 pub mod telemetry;
 pub mod upstream;
 pub mod wrap;

@@ -42,6 +42,7 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("hub", "log", "takes events of other processes to it"),
     ("pump", "history", "turns a tick's results into its rows"),
     ("record", "edge", "writes the frames that it saw"),
+    ("snapshot", "cache", "writes what is live to files"),
     ("wrap", "edge", "shows it each line, and does what it decides"),
     ("wrap", "gateway", "answers a blocked message: `gateway::rescue` is the one table of refusals"),
     ("wrap", "upstream", "starts and ends the process that it wraps"),

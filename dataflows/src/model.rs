@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
+use undercurrent_schemas::v1::TermKind;
 
 pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin};
 pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
@@ -45,7 +46,7 @@ pub(crate) struct Marginal {
 }
 
 /// A count of facts in whole sessions' worth.
-pub(crate) fn in_full(count: u64) -> f64 {
+pub fn in_full(count: u64) -> f64 {
     count as f64 / f64::from(FULL_WEIGHT)
 }
 
@@ -96,6 +97,34 @@ impl Model {
     #[must_use]
     pub fn name(&self, hash: u64) -> Option<&Arc<str>> {
         self.names.get(&hash)
+    }
+
+    /// The scope and the key of an entry as people read them; a hash whose name is not known is written as one.
+    #[must_use]
+    pub fn words(&self, entry: &Entry) -> (String, String) {
+        let name = |hash: u64| self.name(hash).map_or_else(|| format!("{hash:016x}"), |name| name.to_string());
+        let term =
+            |terms: &[TermKind]| terms.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned());
+        let key = match entry.part {
+            Part::CallTerm => term(&CALL_TERMS),
+            Part::SessionTerm => term(&SESSION_TERMS),
+            Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
+            Part::Tool
+            | Part::Departures
+            | Part::Transition
+            | Part::Parameter
+            | Part::Flow
+            | Part::Value
+            | Part::Shape
+            | Part::RequestBytes
+            | Part::ResponseBytes
+            | Part::Latency
+            | Part::Outcome
+            | Part::Place
+            | Part::ToolSessions
+            | Part::Before => name(entry.key),
+        };
+        (name(entry.scope), key)
     }
 
     /// A session has taught this scope, or the back-off.

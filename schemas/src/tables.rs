@@ -19,6 +19,7 @@ pub mod labels;
 pub mod messages;
 pub mod models;
 pub mod sessions;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod tools;

@@ -25,7 +25,8 @@ use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
 use crate::log::{EmbeddedLog, Tail};
 use crate::pump::rows_of;
-use crate::telemetry::Metrics;
+use crate::snapshot::Snapshots;
+use crate::telemetry::{HistoryMetrics, Metrics};
 
 /// Ticks whose rows may wait for the disk; then the engine waits, and the log keeps what comes.
 const HISTORY_TICKS: usize = 256;
@@ -41,6 +42,7 @@ pub(super) struct Owner {
     pub(super) progress: Arc<Progress>,
     pub(super) feed: Arc<Feed>,
     history: HistoryWriter,
+    snapshots: Option<Snapshots>,
     feeder: JoinHandle<Result<(), FeedError>>,
     hub: TaskHandle<()>,
     stopping: Arc<AtomicBool>,
@@ -61,7 +63,10 @@ impl Owner {
     pub(super) fn start(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
         let recovered = log.status().last_tick;
-        let history = History::open(&data.history_dir(), settings::history(config))?;
+        let mut history = History::open(&data.history_dir(), settings::history(config))?;
+        if let Some(store) = settings::history_store(config)? {
+            history = history.mirrored(store);
+        }
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
@@ -100,6 +105,11 @@ impl Owner {
                 Engine::start(config.engine.workers, graph(config), rebuilding, publisher, on_output)
             })?
         };
+        let snapshots = config.snapshot_interval.map(|interval| {
+            let (dir, cache) = (data.state_dir().join("snapshot"), Arc::clone(&cache));
+            background::started(|| Snapshots::spawn(dir, cache, interval))
+        });
+        let snapshots = snapshots.transpose()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
             let (tail, stopping, progress) = (log.tail(None), Arc::clone(&stopping), Arc::clone(&progress));
@@ -110,7 +120,7 @@ impl Owner {
         };
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
         let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
-        Ok(Self { log, cache, progress, feed, history, feeder, hub, stopping, _lock: lock })
+        Ok(Self { log, cache, progress, feed, history, snapshots, feeder, hub, stopping, _lock: lock })
     }
 
     /// Where the live model is.
@@ -129,12 +139,32 @@ impl Owner {
         (queue.depth(), queue.is_failing())
     }
 
+    /// What became of files after they were written, as far as the counters do not say so yet.
+    pub(super) fn count_history(&self, metrics: &HistoryMetrics) {
+        let (kept, sent) = (self.history.kept(), self.history.sent());
+        for (counter, total) in [
+            (&metrics.merged, &kept.merged_files),
+            (&metrics.expired, &kept.expired_files),
+            (&metrics.keeping_errors, &kept.failures),
+            (&metrics.store_files, &sent.files),
+            (&metrics.store_bytes, &sent.bytes),
+            (&metrics.store_errors, &sent.failures),
+        ] {
+            counter.inc_by(total.load(Ordering::Relaxed).saturating_sub(counter.get()));
+        }
+        metrics.replaced.set(kept.aside_files.load(Ordering::Relaxed) as i64);
+        metrics.store_waiting.set(sent.waiting_bytes.load(Ordering::Relaxed) as i64);
+    }
+
     /// Takes what was accepted to the log, the engine and the history, then lets DATA go. Blocks.
     pub(super) fn stop(self) -> anyhow::Result<()> {
         self.hub.abort();
         let closed = self.log.close().context("close the log");
         self.stopping.store(true, Ordering::Release);
         let fed = self.feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
+        if let Some(snapshots) = self.snapshots {
+            snapshots.finish();
+        }
         let written = self.history.finish().context("finish the history");
         closed?;
         fed.context("finish learning")?;

@@ -116,6 +116,7 @@ fn fixed(before: &Config, after: &Config) -> Vec<&'static str> {
             ("log", shown(&config.log)),
             ("engine", shown(&config.engine)),
             ("history", shown(&config.history)),
+            ("snapshot", shown(&config.snapshot_interval)),
             ("capture", shown(&config.capture)),
             ("access_log", shown(&config.access_log)),
             ("tracing", shown(&config.tracing)),

@@ -6,10 +6,11 @@ use undercurrent_dataflows::facts::DigestKey;
 use undercurrent_dataflows::graph::WindowSettings;
 use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
 
-use crate::config::{Config, Upstream};
+use crate::config::{Config, Kept, Upstream};
+use crate::data_dir;
 use crate::edge::EdgeSettings;
 use crate::gateway::GatewayConfig;
-use crate::history::HistoryOptions;
+use crate::history::{Compaction, HistoryOptions, Limits, Retention, Store, StoreSettings};
 use crate::log::LogOptions;
 use crate::policy::{Policy, PolicyError};
 use crate::telemetry::Metrics;
@@ -69,8 +70,36 @@ pub(super) fn history(config: &Config) -> HistoryOptions {
         roll_after: history.roll,
         roll_rows: history.roll_rows,
         zstd_level: history.zstd_level,
+        compaction: history.compact_after.map(|settle| Compaction { settle, file_bytes: history.compact_bytes }),
+        retention: history
+            .retention_of
+            .iter()
+            .fold(Retention::all(limits(history.retention)), |retention, (table, kept)| {
+                retention.with(*table, limits(*kept))
+            }),
+        keep_replaced: history.keep_replaced,
         ..HistoryOptions::default()
     }
+}
+
+const fn limits(kept: Kept) -> Limits {
+    Limits { age: kept.age, bytes: kept.bytes }
+}
+
+/// The other place of the history, if there is one.
+pub(super) fn history_store(config: &Config) -> anyhow::Result<Option<Store>> {
+    let Some(store) = &config.history.store else { return Ok(None) };
+    let mut credentials = store.environment.0.clone();
+    if let Some(file) = &store.credentials_file {
+        credentials.extend(data_dir::read_private_lines(file)?);
+    }
+    let settings = StoreSettings {
+        url: store.url.clone(),
+        credentials,
+        staging_bytes_max: store.staging_bytes_max,
+        keep_local: store.keep_local,
+    };
+    Ok(Some(Store::open(&settings)?))
 }
 
 pub(super) fn edge(config: &Config, key: DigestKey) -> EdgeSettings {

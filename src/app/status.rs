@@ -122,6 +122,7 @@ impl AppStatus {
             self.metrics.history.queue_ticks.set(waiting as i64);
             self.metrics.history.errors.inc_by(u64::from(failing && !was_failing));
             was_failing = failing;
+            owner.count_history(&self.metrics.history);
             if let Some(tick) = owner.progress.covered().filter(|tick| Some(*tick) != covered) {
                 self.metrics.history.covered(tick);
                 self.metrics.history.rolls.inc();

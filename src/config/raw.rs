@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub log: RawLog,
     pub engine: RawEngine,
     pub history: RawHistory,
+    pub snapshot: RawSnapshot,
     pub capture: RawCapture,
     pub policy: RawPolicy,
     pub access_log: RawAccessLog,
@@ -243,11 +244,55 @@ pub(super) struct RawHistory {
     pub roll_seconds: u64,
     pub roll_rows: u64,
     pub zstd_level: u64,
+    /// 0: never.
+    pub compact_after_s: u64,
+    pub compact_bytes: u64,
+    /// Of each table; 0: without end.
+    pub retention_days: u64,
+    pub retention_gib: u64,
+    /// By table.
+    pub retention_days_of: BTreeMap<String, u64>,
+    pub retention_gib_of: BTreeMap<String, u64>,
+    pub keep_replaced_s: u64,
+    /// Empty: local files alone.
+    pub url: String,
+    /// Empty: the environment alone.
+    pub credentials_file: String,
+    pub staging_bytes_max: u64,
+    pub keep_local_s: u64,
 }
 
 impl Default for RawHistory {
     fn default() -> Self {
-        Self { roll_seconds: 60, roll_rows: 131_072, zstd_level: 3 }
+        Self {
+            roll_seconds: 60,
+            roll_rows: 131_072,
+            zstd_level: 3,
+            compact_after_s: 900,
+            compact_bytes: 64 << 20,
+            retention_days: 90,
+            retention_gib: 64,
+            retention_days_of: BTreeMap::new(),
+            retention_gib_of: BTreeMap::new(),
+            keep_replaced_s: 900,
+            url: String::new(),
+            credentials_file: String::new(),
+            staging_bytes_max: 8 << 30,
+            keep_local_s: 86_400,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSnapshot {
+    /// 0: none.
+    pub interval_ms: u64,
+}
+
+impl Default for RawSnapshot {
+    fn default() -> Self {
+        Self { interval_ms: 10_000 }
     }
 }
 

@@ -15,10 +15,10 @@ use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
 use super::{
-    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, History, HostRules, Listen, Log, Payload,
-    Terms, Tls, Tracing,
+    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Terms, Tls,
+    Tracing,
 };
-use super::{aggregate, auth, terms};
+use super::{aggregate, auth, history, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -27,7 +27,9 @@ macro_rules! number {
     };
 }
 
-const GIB: u64 = 1 << 30;
+pub(super) use number;
+
+pub(super) const GIB: u64 = 1 << 30;
 
 /// What settings mean depends on where they were found.
 pub(super) struct Surroundings<'a> {
@@ -45,6 +47,7 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
     let places = around.places;
     let check = Check { places };
     let hosts = check.hosts(&raw)?;
+    let history = history::resolve(&check, &raw, &around)?;
     Ok(Config {
         listen: check.listen(&raw, &hosts, around.file)?,
         data_dir: check.data_dir(around.data_flag, &raw.data.dir, around.data_default)?,
@@ -57,7 +60,8 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         facts: check.facts(&raw)?,
         log: check.log(&raw)?,
         engine: check.engine(&raw)?,
-        history: check.history(&raw)?,
+        history,
+        snapshot_interval: check.snapshot_interval(&raw)?,
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
         policy_file: beside(&raw.policy.file, &places.of("policy.file"), around.file),
         access_log: check.access_log(&raw, around.file)?,
@@ -227,12 +231,9 @@ impl Check<'_> {
         })
     }
 
-    fn history(&self, raw: &RawConfig) -> Result<History, ConfigError> {
-        Ok(History {
-            roll: seconds(number!(self, raw.history.roll_seconds, 1..=86_400)),
-            roll_rows: number!(self, raw.history.roll_rows, 1..=100_000_000),
-            zstd_level: number!(self, raw.history.zstd_level, 1..=22) as i32,
-        })
+    fn snapshot_interval(&self, raw: &RawConfig) -> Result<Option<Duration>, ConfigError> {
+        let interval_ms = number!(self, raw.snapshot.interval_ms, 0..=86_400_000);
+        Ok((interval_ms > 0).then(|| millis(interval_ms)))
     }
 
     fn payload(&self, text: &str) -> Result<Payload, ConfigError> {
@@ -411,7 +412,7 @@ impl Check<'_> {
 }
 
 /// A file that is named; `None`: none is. A relative one is meant from where it is named: the config file's directory.
-fn beside(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
+pub(super) fn beside(text: &str, place: &Place, file: Option<&Path>) -> Option<PathBuf> {
     let beside = match place {
         Place::File { .. } => file.and_then(Path::parent),
         _ => None,
@@ -431,6 +432,6 @@ pub(super) fn millis(value: usize) -> Duration {
     Duration::from_millis(value as u64)
 }
 
-fn seconds(value: usize) -> Duration {
+pub(super) fn seconds(value: usize) -> Duration {
     Duration::from_secs(value as u64)
 }

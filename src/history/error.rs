@@ -12,6 +12,20 @@ pub enum HistoryError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("encode `{path}`: {source}; this is a bug, please report it", path = path.display())]
     Encode { path: PathBuf, source: ParquetError },
+    #[error("`{path}` is left as it is: {what}; compare the disk's health, the log has the rows", path = path.display())]
+    Odd { path: PathBuf, what: &'static str },
+    #[error("{action} `{path}` of the history's store: {source}; rows wait in local files until it answers")]
+    Store { action: &'static str, path: String, source: object_store::Error },
+    #[error("`{url}` cannot be the history's store: {reason}")]
+    BadStore { url: String, reason: String },
+    #[error(
+        "`{path}` of the history's store was written by another process; give each gateway a `history.url` of its own"
+    )]
+    OtherWriter { path: String },
+    #[error(
+        "{bytes} bytes of history wait for its store, more than `history.staging_bytes_max`; rows wait in the log until it answers"
+    )]
+    StagingFull { bytes: u64 },
     #[error("`{dir}` is not empty and holds no history; name an empty directory or an earlier history", dir = dir.display())]
     Foreign { dir: PathBuf },
     #[error("`{path}` has layout {found}, this version knows {known}; use a newer version, or another directory", path = path.display())]
@@ -29,7 +43,7 @@ impl HistoryError {
     /// Trying again later may help.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Store { .. } | Self::StagingFull { .. })
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
@@ -16,7 +17,6 @@ use undercurrent_schemas::ids::{Partition, Tick, stable_hash};
 use undercurrent_schemas::tables::{SCHEMA_VERSION, Table};
 
 use super::HistoryOptions;
-use super::roll::Part;
 
 /// First and last offset per partition.
 pub(super) type OffsetRanges = BTreeMap<Partition, (u64, u64)>;
@@ -42,22 +42,38 @@ const FILTERED: [&str; 13] = [
     "tick",
 ];
 
-/// The file of `part`, whose roll is of the ticks from `ticks.0` to `ticks.1`.
-pub(super) fn encode(part: &Part, ticks: (Tick, Tick), options: &HistoryOptions) -> Result<Vec<u8>, ParquetError> {
-    let schema = part.table.schema();
-    let properties = properties(part.table, &schema, options)?;
+/// What a file says of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content<'a> {
+    pub(super) table: Table,
+    /// The first and the last.
+    pub(super) ticks: (Tick, Tick),
+    pub(super) offsets: &'a OffsetRanges,
+}
+
+/// The file of `batches`, and how many rows it has.
+pub(super) fn encode(
+    content: &Content<'_>,
+    batches: impl IntoIterator<Item = Result<RecordBatch, ParquetError>>,
+    options: &HistoryOptions,
+) -> Result<(Vec<u8>, usize), ParquetError> {
+    let schema = content.table.schema();
+    let properties = properties(content.table, &schema, options)?;
     // The Parquet schema says it all; a copy of the Arrow one would double the size of small files.
     let settings = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, settings)?;
-    for batch in &part.batches {
-        writer.write(batch)?;
+    let mut rows = 0;
+    for batch in batches {
+        let batch = batch?;
+        rows += batch.num_rows();
+        writer.write(&batch)?;
     }
     writer.flush()?;
     writer.sync()?;
-    for (key, value) in footer(part, ticks, writer.inner()) {
+    for (key, value) in footer(content, rows, writer.inner()) {
         writer.append_key_value_metadata(KeyValue::new(format!("undercurrent.{key}"), value));
     }
-    writer.into_inner()
+    Ok((writer.into_inner()?, rows))
 }
 
 fn properties(table: Table, schema: &Schema, options: &HistoryOptions) -> Result<WriterProperties, ParquetError> {
@@ -94,19 +110,19 @@ fn sorting_columns(table: Table, schema: &Schema) -> Result<Vec<SortingColumn>, 
 }
 
 /// What the file says of itself; `data` is everything before the footer.
-fn footer(part: &Part, (first, last): (Tick, Tick), data: &[u8]) -> Vec<(&'static str, String)> {
+fn footer(content: &Content<'_>, rows: usize, data: &[u8]) -> Vec<(&'static str, String)> {
     let mut entries = vec![
-        ("table", part.table.name().to_owned()),
+        ("table", content.table.name().to_owned()),
         ("schema_version", SCHEMA_VERSION.to_string()),
-        ("first_tick", first.to_string()),
-        ("last_tick", last.to_string()),
-        ("rows", part.rows().to_string()),
+        ("first_tick", content.ticks.0.to_string()),
+        ("last_tick", content.ticks.1.to_string()),
+        ("rows", rows.to_string()),
         ("data_bytes", data.len().to_string()),
         ("data_hash", format!("{:016x}", stable_hash(&[data]))),
     ];
-    if !part.offsets.is_empty() {
+    if !content.offsets.is_empty() {
         let ranges: Vec<_> =
-            part.offsets.iter().map(|(partition, (first, last))| format!("{partition}:{first}-{last}")).collect();
+            content.offsets.iter().map(|(partition, (first, last))| format!("{partition}:{first}-{last}")).collect();
         entries.push(("offsets", ranges.join(",")));
     }
     entries

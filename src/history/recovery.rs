@@ -6,11 +6,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use undercurrent_schemas::ids::Tick;
 use undercurrent_schemas::tables::Table;
 
-use super::manifest::MANIFEST;
-use super::{HistoryError, disk, roll};
+use super::manifest::{MANIFEST, Manifest};
+use super::{HistoryError, aside, disk, roll};
 
 /// Whose a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,33 +35,41 @@ pub fn replay_dir_state(dir: &Path) -> Result<DirState, HistoryError> {
     Ok(if foreign { DirState::Foreign } else { DirState::Empty })
 }
 
-/// Removes temporary files, and files of rolls that begin after `covered`: they are not in the manifest, and the same
-/// ticks, read again, write them again.
-pub(super) fn remove_unfinished(dir: &Path, covered: Option<Tick>) -> Result<(), HistoryError> {
+/// Clears what a kill left: temporary files, files of a roll that the manifest does not name (the same ticks, read
+/// again, write them again), and files that an edit began to put in place, or had taken away already: those move aside.
+pub(super) fn remove_unfinished(dir: &Path, manifest: &Manifest) -> Result<(), HistoryError> {
     let mut removed = 0_usize;
     for table in Table::ALL {
         for (_, date) in partitions(&dir.join(table.name()), "date=")? {
             for (_, hour) in partitions(&date, "hour=")? {
-                removed += remove_unfinished_in(&hour, covered)?;
+                removed += remove_unfinished_in(dir, &hour, manifest)?;
             }
         }
     }
     if removed > 0 {
-        tracing::info!(files = removed, "removed files of an interrupted roll; they are written again");
+        tracing::info!(files = removed, "cleared files of an interrupted step");
     }
     Ok(())
 }
 
-fn remove_unfinished_in(hour: &Path, covered: Option<Tick>) -> Result<usize, HistoryError> {
-    let mut removed = 0;
+fn remove_unfinished_in(dir: &Path, hour: &Path, manifest: &Manifest) -> Result<usize, HistoryError> {
+    let mut cleared = 0;
+    let below = hour.strip_prefix(dir).unwrap_or(hour);
+    let below: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
+    let below = below.join("/");
     for (name, path) in entries(hour)? {
-        let unfinished = roll::first_tick_of(&name).is_some_and(|first| covered < Some(first));
-        if unfinished || disk::is_temporary(&name) {
+        let below = format!("{below}/{name}");
+        let ticks = roll::ticks_of(&name).filter(|_| !manifest.live().contains_key(&below));
+        if disk::is_temporary(&name) || ticks.is_some_and(|(first, _)| manifest.covered() < Some(first)) {
             fs::remove_file(&path).map_err(HistoryError::io("remove", &path))?;
-            removed += 1;
+        } else if ticks.is_some() {
+            aside::move_aside(dir, &below)?;
+        } else {
+            continue;
         }
+        cleared += 1;
     }
-    Ok(removed)
+    Ok(cleared)
 }
 
 fn partitions(dir: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>, HistoryError> {
@@ -72,7 +79,7 @@ fn partitions(dir: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>, Histor
 }
 
 /// Names and paths in `dir`; none if it is missing.
-fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, HistoryError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, HistoryError> {
     let listing = match fs::read_dir(dir) {
         Ok(listing) => listing,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -13,7 +13,7 @@ use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, Messag
 use undercurrent_schemas::tables::Table;
 
 use super::hour::Hour;
-use super::parquet_file::{self, OffsetRanges};
+use super::parquet_file::{self, Content, OffsetRanges};
 use super::rows::Row;
 use super::{FileEntry, HistoryError, HistoryOptions, RollEntry, TickRows, disk};
 
@@ -190,7 +190,8 @@ impl SealedRoll {
             let below = part.hour.dir(part.table.name());
             let dir = dir.join(&below);
             let path = dir.join(file_name(self.first, self.last));
-            let bytes = parquet_file::encode(part, (self.first, self.last), options)
+            let content = Content { table: part.table, ticks: (self.first, self.last), offsets: &part.offsets };
+            let (bytes, _) = parquet_file::encode(&content, part.batches.iter().cloned().map(Ok), options)
                 .map_err(|source| HistoryError::Encode { path: path.clone(), source })?;
             disk::create_dirs(&dir)?;
             disk::write_whole(&path, &bytes)?;
@@ -211,6 +212,7 @@ impl SealedRoll {
             rows: part.rows() as u64,
             bytes: bytes.len() as u64,
             hash: format!("{:016x}", stable_hash(&[bytes])),
+            offsets: part.offsets.clone(),
         }
     }
 }
@@ -221,13 +223,15 @@ impl Part {
     }
 }
 
-fn file_name(first: Tick, last: Tick) -> String {
+/// The name of a file with rows of these ticks.
+pub(super) fn file_name(first: Tick, last: Tick) -> String {
     format!("t={:020}-{:020}.parquet", first.0, last.0)
 }
 
-/// The first tick of the roll of a file of this name; `None` = not a name of ours.
-pub(super) fn first_tick_of(name: &str) -> Option<Tick> {
+/// The first and the last tick of the file at this path; `None` = not a name of ours.
+pub(super) fn ticks_of(path: &str) -> Option<(Tick, Tick)> {
+    let name = path.rsplit('/').next()?;
     let (first, last) = name.strip_prefix("t=")?.strip_suffix(".parquet")?.split_once('-')?;
-    let first = Tick(first.parse().ok()?);
-    (name == file_name(first, Tick(last.parse().ok()?))).then_some(first)
+    let ticks = (Tick(first.parse().ok()?), Tick(last.parse().ok()?));
+    (name == file_name(ticks.0, ticks.1)).then_some(ticks)
 }

@@ -1,5 +1,7 @@
 //! The writer against directories: equal bytes, interrupted runs, late rows, refusals.
 
+mod keeping;
+mod mirror;
 mod sample;
 mod thread;
 
@@ -168,8 +170,8 @@ fn a_directory_of_someone_else_is_left_alone() {
 #[test]
 fn manifests_of_newer_versions_and_damaged_ones_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(MANIFEST), b"{\"undercurrent_history\":2}\n").unwrap();
-    assert!(matches!(History::open(dir.path(), options()), Err(HistoryError::Newer { found: 2, .. })));
+    fs::write(dir.path().join(MANIFEST), b"{\"undercurrent_history\":3}\n").unwrap();
+    assert!(matches!(History::open(dir.path(), options()), Err(HistoryError::Newer { found: 3, .. })));
     fs::write(dir.path().join(MANIFEST), b"{\"undercurrent_history\":1}\nrust\n").unwrap();
     assert!(matches!(History::open(dir.path(), options()), Err(HistoryError::Damaged { at: 27, .. })));
 }

@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use undercurrent_schemas::ids::Tick;
 
+use super::keeper::{Keeper, KeeperThread, Kept};
+use super::uploader::{Sent, Uploader, UploaderThread};
 use super::{History, HistoryError, TickRows};
 
 /// How often and how long the thread tries again.
@@ -69,6 +71,10 @@ pub struct HistoryWriter {
     queue: HistoryQueue,
     covered: watch::Receiver<Option<Tick>>,
     thread: JoinHandle<Result<(), HistoryError>>,
+    keeper: KeeperThread,
+    uploader: Option<UploaderThread>,
+    kept: Arc<Kept>,
+    sent: Arc<Sent>,
 }
 
 impl HistoryQueue {
@@ -119,18 +125,22 @@ impl Order {
 }
 
 impl HistoryWriter {
-    /// Starts the thread, with room for `ticks_max` ticks in its queue.
+    /// Starts the thread, with room for `ticks_max` ticks in its queue, and those that look after its files.
     pub fn spawn(history: History, ticks_max: usize, retries: Retries) -> Result<Self, HistoryError> {
         let (orders, waiting) = sync_channel(ticks_max);
         let (published, covered) = watch::channel(history.covered());
         let state = Arc::new(State::default());
         let dir = history.dir.clone();
+        let (kept, sent) = (Arc::<Kept>::default(), Arc::<Sent>::default());
+        let keeper = Keeper::new(&history, Arc::clone(&kept))?;
+        let uploader = Uploader::new(&history, retries, Arc::clone(&sent))?;
         let worker = Worker { history, retries, state: Arc::clone(&state), published };
         let thread = thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || worker.run(&waiting))
             .map_err(HistoryError::io("start the thread that writes", &dir))?;
-        Ok(Self { queue: HistoryQueue { orders, state }, covered, thread })
+        let (keeper, uploader) = (keeper.spawn()?, uploader.map(Uploader::spawn).transpose()?);
+        Ok(Self { queue: HistoryQueue { orders, state }, covered, thread, keeper, uploader, kept, sent })
     }
 
     /// Another sending end.
@@ -145,13 +155,30 @@ impl HistoryWriter {
         self.covered.clone()
     }
 
-    /// Writes all that was queued before, ends the roll, and waits for the thread to end.
+    /// What became of files after they were written.
+    #[must_use]
+    pub fn kept(&self) -> &Arc<Kept> {
+        &self.kept
+    }
+
+    /// What another store was given, if there is one.
+    #[must_use]
+    pub fn sent(&self) -> &Arc<Sent> {
+        &self.sent
+    }
+
+    /// Writes all that was queued before, ends the roll, and waits for the threads to end.
     pub fn finish(self) -> Result<(), HistoryError> {
         self.queue.state.stopping.store(true, Ordering::Release);
         self.thread.thread().unpark();
         // Fails only if the thread has ended by itself; then its result says why.
         let _ = self.queue.orders.send(Order::Stop);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let written = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.keeper.stop();
+        if let Some(uploader) = self.uploader {
+            uploader.stop();
+        }
+        written
     }
 }
 

@@ -12,6 +12,14 @@ pub struct HistoryMetrics {
     pub rolls: IntCounter,
     pub errors: IntCounter,
     covered_tick: IntGauge,
+    pub merged: IntCounter,
+    pub expired: IntCounter,
+    pub replaced: IntGauge,
+    pub keeping_errors: IntCounter,
+    pub store_files: IntCounter,
+    pub store_bytes: IntCounter,
+    pub store_waiting: IntGauge,
+    pub store_errors: IntCounter,
 }
 
 impl HistoryMetrics {
@@ -26,6 +34,14 @@ impl HistoryMetrics {
             rolls: register::counter(registry, names::HISTORY_ROLLS)?,
             errors: register::counter(registry, names::HISTORY_ERRORS)?,
             covered_tick: register::gauge(registry, names::HISTORY_COVERED_TICK)?,
+            merged: register::counter(registry, names::HISTORY_MERGED)?,
+            expired: register::counter(registry, names::HISTORY_EXPIRED)?,
+            replaced: register::gauge(registry, names::HISTORY_REPLACED)?,
+            keeping_errors: register::counter(registry, names::HISTORY_KEEPING_ERRORS)?,
+            store_files: register::counter(registry, names::HISTORY_STORE_FILES)?,
+            store_bytes: register::counter(registry, names::HISTORY_STORE_BYTES)?,
+            store_waiting: register::gauge(registry, names::HISTORY_STORE_WAITING)?,
+            store_errors: register::counter(registry, names::HISTORY_STORE_ERRORS)?,
         })
     }
 

@@ -69,6 +69,23 @@ pub const HISTORY_ERRORS: Name = Name("undercurrent_history_errors_total", "Writ
 pub const HISTORY_COVERED_TICK: Name =
     Name("undercurrent_history_covered_tick", "Last tick whose rows are all visible in files.");
 
+pub const HISTORY_MERGED: Name =
+    Name("undercurrent_history_merged_files_total", "Small files that became a part of a larger one.");
+pub const HISTORY_EXPIRED: Name =
+    Name("undercurrent_history_expired_files_total", "Files removed because they were older, or more, than is kept.");
+pub const HISTORY_REPLACED: Name =
+    Name("undercurrent_history_replaced_files", "Replaced files that stay for those who still read them.");
+pub const HISTORY_KEEPING_ERRORS: Name =
+    Name("undercurrent_history_keeping_errors_total", "Merges and removals that failed.");
+pub const HISTORY_STORE_FILES: Name =
+    Name("undercurrent_history_store_files_total", "Files brought to the store of `history.url`.");
+pub const HISTORY_STORE_BYTES: Name =
+    Name("undercurrent_history_store_bytes_total", "Bytes brought to the store of `history.url`.");
+pub const HISTORY_STORE_WAITING: Name =
+    Name("undercurrent_history_store_waiting_bytes", "Bytes that wait for the store of `history.url`.");
+pub const HISTORY_STORE_ERRORS: Name =
+    Name("undercurrent_history_store_errors_total", "Tries to bring something to the store that failed.");
+
 pub const CONFIG_RELOADS: Name = Name("undercurrent_config_reloads_total", "Settings read again, by outcome.");
 pub const CONFIG_CURRENT: Name =
     Name("undercurrent_config_current", "1 = the settings in use are those of the files; 0 = the last were refused.");

@@ -73,7 +73,7 @@ install_python() {
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "$python is no Python 3.11 or newer: install one and name it, as in PYTHON=python3.11 $here/install.sh"
   "$python" -c 'import ensurepip, venv' 2>/dev/null || system python3-venv
-  say "pip install (MCP client and server, DuckDB, pyarrow, Polars)"
+  say "pip install (MCP client and server, DuckDB, pyarrow, Polars, moto)"
   "$python" -m venv "$to"
   "$to/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$here/python/requirements.txt" >&2
   "$to/bin/python" -m pip check >/dev/null

@@ -54,6 +54,12 @@ impl Serve {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Gives calls up soon: for tests in which some are never answered.
     pub(crate) fn impatient(self) -> Self {
         self.setting("ENGINE__CALL_TIMEOUT_S", "3")

@@ -21,6 +21,7 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod raw;
+pub(crate) mod s3;
 pub(crate) mod scenario;
 pub(crate) mod siege;
 pub(crate) mod spliced;

@@ -21,9 +21,8 @@ use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::alerts::Alerts;
-use crate::assess::{CALL_TERMS, SESSION_TERMS};
 use crate::catalogue::Catalogue;
-use crate::model::{Entry, Model, ModelChange, Part, Publisher};
+use crate::model::{Entry, Model, ModelChange, Publisher};
 use crate::sessions::Counters;
 
 /// Everything that one tick gave.
@@ -222,35 +221,7 @@ fn number<R>(rows: &mut [R], tick: Tick, source: impl Fn(&mut R) -> &mut Source)
 }
 
 fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
-    let name = |hash: u64| model.name(hash).map_or_else(|| format!("{hash:016x}"), |name| name.to_string());
-    let key = match entry.part {
-        Part::CallTerm => CALL_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned()),
-        Part::SessionTerm => {
-            SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned())
-        }
-        Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
-        Part::Tool
-        | Part::Departures
-        | Part::Transition
-        | Part::Parameter
-        | Part::Flow
-        | Part::Value
-        | Part::Shape
-        | Part::RequestBytes
-        | Part::ResponseBytes
-        | Part::Latency
-        | Part::Outcome
-        | Part::Place
-        | Part::ToolSessions
-        | Part::Before => name(entry.key),
-    };
-    ModelRow {
-        source: Source::default(),
-        version: model.version(),
-        part: entry.part.as_str(),
-        scope: name(entry.scope),
-        key,
-        bin: entry.bin,
-        diff,
-    }
+    let (scope, key) = model.words(entry);
+    let (version, part) = (model.version(), entry.part.as_str());
+    ModelRow { source: Source::default(), version, part, scope, key, bin: entry.bin, diff }
 }

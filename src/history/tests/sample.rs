@@ -12,7 +12,7 @@ use undercurrent_schemas::v1::{
     TermKind, Verdict,
 };
 
-use super::super::{HistoryOptions, TickRows};
+use super::{HistoryOptions, TickRows};
 
 pub(super) const HOUR_US: i64 = 3_600_000_000;
 /// 2026-03-02 08:00:04 UTC.

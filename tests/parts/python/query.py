@@ -12,7 +12,7 @@ import duckdb
 history = pathlib.Path(sys.argv[1])
 connection = duckdb.connect()
 connection.execute("SET TimeZone = 'UTC'")
-for table in sorted(path for path in history.iterdir() if any(path.rglob("*.parquet"))):
+for table in sorted(path for path in history.iterdir() if path.name[0] != "." and any(path.rglob("*.parquet"))):
     files = f"{table}/**/*.parquet"
     connection.execute(
         f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)"

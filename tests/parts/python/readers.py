@@ -30,7 +30,7 @@ def with_polars(table):
 
 history = pathlib.Path(sys.argv[1])
 report = {}
-for table in sorted(path for path in history.iterdir() if any(path.rglob("*.parquet"))):
+for table in sorted(path for path in history.iterdir() if path.name[0] != "." and any(path.rglob("*.parquet"))):
     report[table.name] = {}
     for name, read in (("duckdb", with_duckdb), ("pyarrow", with_pyarrow), ("polars", with_polars)):
         rows, columns = read(table)

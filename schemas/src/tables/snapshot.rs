@@ -1,0 +1,81 @@
+//! What is live, as tables for a program on the same host: the model's sums, and what entities do right now.
+//!
+//! Not tables of the history: each is one batch that takes the place of the one before.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Float64Type, Int64Type, UInt32Type, UInt64Type};
+
+use super::columns::Columns;
+use crate::ids::Micros;
+use crate::rows::EntityKind;
+
+/// One count of the live model, in words, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveSum {
+    pub part: &'static str,
+    /// Name of the server.
+    pub scope: String,
+    pub key: String,
+    pub bin: u32,
+    pub scope_hash: u64,
+    pub key_hash: u64,
+    pub total: u64,
+    /// The total in whole sessions' worth.
+    pub sessions: f64,
+    /// Its part of all totals of this part and scope.
+    pub share: f64,
+}
+
+/// The newest window of one size of one entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveFeature {
+    pub kind: EntityKind,
+    pub tenant: String,
+    pub entity: String,
+    pub window_start: Micros,
+    pub window_us: i64,
+    pub calls: i64,
+    pub errors: i64,
+    pub request_bytes: i64,
+    pub response_bytes: i64,
+    pub answered: i64,
+    pub latency_sum_us: i64,
+    pub latency_p50_us: Option<f64>,
+    pub latency_p95_us: Option<f64>,
+}
+
+/// The model's rows as columns, in their order.
+#[must_use]
+pub fn sums(rows: &[LiveSum]) -> RecordBatch {
+    Columns::of(rows)
+        .text("part", |row| row.part)
+        .text("scope", |row| &row.scope)
+        .text("key", |row| &row.key)
+        .number::<UInt32Type>("bin", |row| row.bin)
+        .number::<UInt64Type>("scope_hash", |row| row.scope_hash)
+        .number::<UInt64Type>("key_hash", |row| row.key_hash)
+        .number::<UInt64Type>("total", |row| row.total)
+        .number::<Float64Type>("sessions", |row| row.sessions)
+        .number::<Float64Type>("share", |row| row.share)
+        .into_batch()
+}
+
+/// The entities' rows as columns, in their order.
+#[must_use]
+pub fn features(rows: &[LiveFeature]) -> RecordBatch {
+    Columns::of(rows)
+        .text("kind", |row| row.kind.as_str())
+        .text("tenant", |row| &row.tenant)
+        .text("entity", |row| &row.entity)
+        .time("window_start", |row| row.window_start)
+        .number::<Int64Type>("window_us", |row| row.window_us)
+        .number::<Int64Type>("calls", |row| row.calls)
+        .number::<Int64Type>("errors", |row| row.errors)
+        .number::<Int64Type>("request_bytes", |row| row.request_bytes)
+        .number::<Int64Type>("response_bytes", |row| row.response_bytes)
+        .number::<Int64Type>("answered", |row| row.answered)
+        .number::<Int64Type>("latency_sum_us", |row| row.latency_sum_us)
+        .number_or_null::<Float64Type>("latency_p50_us", |row| row.latency_p50_us)
+        .number_or_null::<Float64Type>("latency_p95_us", |row| row.latency_p95_us)
+        .into_batch()
+}
