@@ -182,7 +182,8 @@ impl Model {
             | Part::Outcome
             | Part::Place
             | Part::ToolSessions
-            | Part::Before => {}
+            | Part::Before
+            | Part::Cell => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 pub mod alerts;
 mod assessed;
 pub mod calls;
+pub mod clusters;
 mod columns;
 pub mod features;
 pub mod labels;
@@ -37,11 +38,12 @@ pub enum Table {
     Labels,
     Tools,
     Alerts,
+    Clusters,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Messages,
         Self::Calls,
         Self::Sessions,
@@ -50,6 +52,7 @@ impl Table {
         Self::Labels,
         Self::Tools,
         Self::Alerts,
+        Self::Clusters,
     ];
 
     /// Name of the table and of its directory.
@@ -64,6 +67,7 @@ impl Table {
             Self::Labels => "labels",
             Self::Tools => "tools",
             Self::Alerts => "alerts",
+            Self::Clusters => "clusters",
         }
     }
 
@@ -79,6 +83,7 @@ impl Table {
             Self::Labels => labels::schema(),
             Self::Tools => tools::schema(),
             Self::Alerts => alerts::schema(),
+            Self::Clusters => clusters::schema(),
         }
     }
 
@@ -93,7 +98,8 @@ impl Table {
             | Self::Models
             | Self::Labels
             | Self::Tools
-            | Self::Alerts => ["tick", "partition", "ordinal"],
+            | Self::Alerts
+            | Self::Clusters => ["tick", "partition", "ordinal"],
         }
     }
 }

@@ -142,7 +142,7 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 9] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
@@ -152,6 +152,7 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
         ("labels", rows.labels.len()),
         ("tools", rows.tools.len()),
         ("alerts", rows.alerts.len()),
+        ("clusters", rows.clusters.len()),
     ]
 }
 
@@ -160,6 +161,7 @@ fn graph(config: &Config) -> GraphSettings {
         partitions: config.log.partitions,
         sessions: settings::sessions(config),
         windows: settings::windows(config),
+        clusters: settings::clusters(config),
     }
 }
 
