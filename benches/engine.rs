@@ -18,6 +18,7 @@ use undercurrent::log::{EmbeddedLog, EventLog, LogOptions};
 use undercurrent::policy::{Asked, Policy, decide};
 use undercurrent::telemetry::EdgeMetrics;
 use undercurrent_dataflows::assess::{LeftOut, assess};
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
 use undercurrent_dataflows::model::{ModelSlot, Publisher, name_hash};
@@ -138,6 +139,7 @@ fn learn(log: &EmbeddedLog) -> Result<(ModelSlot, Duration)> {
         partitions: LogOptions::default().partitions,
         sessions: Settings::default(),
         windows: WindowSettings::default(),
+        clusters: ClusterSettings::default(),
     };
     let (publisher, slot) = Publisher::new();
     let (done, mut rows) = watch::channel(0_usize);

@@ -122,6 +122,7 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         partitions: config.log.partitions,
         sessions: settings::sessions(&config),
         windows: settings::windows(&config),
+        clusters: settings::clusters(&config),
         limits: config.facts.limits,
         provenance_bytes_max: config.facts.provenance_bytes_max,
         policy: settings::policy(&config)?,

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use undercurrent_dataflows::assess::LeftOut;
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::Limits;
 use undercurrent_dataflows::sessions::Rules;
 
@@ -150,6 +151,8 @@ pub struct Engine {
     pub unlearn_sessions_max: usize,
     /// From how many on loops, streaks of errors and tried secrets are told.
     pub rules: Rules,
+    /// What makes a cluster.
+    pub clusters: ClusterSettings,
     /// Share of scored sessions that may be flagged.
     pub alert_budget: f64,
     /// Terms that add nothing to a score.

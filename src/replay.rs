@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
 use undercurrent_dataflows::model::Publisher;
@@ -58,6 +59,7 @@ pub struct ReplayOptions {
     pub partitions: u32,
     pub sessions: Settings,
     pub windows: WindowSettings,
+    pub clusters: ClusterSettings,
     pub limits: Limits,
     pub provenance_bytes_max: usize,
     pub policy: Policy,
@@ -175,6 +177,7 @@ impl Run {
             partitions: options.partitions,
             sessions: options.sessions,
             windows: options.windows.clone(),
+            clusters: options.clusters,
         };
         let engine = Engine::start(options.workers, settings, slot.clone(), publisher, move |tick, output, _took| {
             told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);

@@ -3,6 +3,7 @@
 //! ```text
 //!                     ┌─ rows ──────────────────────────────────────────┐
 //! ticks ─► Sessions ──┼─ sums ────► count (differential, by Entry) ─────┼─► Publish ─► TickOutput, Model
+//!                     ├─ cells ───► count ─► dense ─► iterate ──────────┤
 //!          (partition)└─ measures ► Windows ► count (differential) ─────┘   (worker 0)
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! Invariant: a tick's output is a function of the ticks up to it, for any number of workers.
 
 mod aggregate;
+mod clusters;
 mod dedupe;
 mod panes;
 mod publish;
@@ -29,10 +31,12 @@ use timely::worker::Worker;
 use undercurrent_schemas::log::CommittedTick;
 
 pub use aggregate::Aggregate;
+pub use clusters::cell_components;
 pub use publish::TickOutput;
 pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
+use crate::clusters::ClusterSettings;
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
 
@@ -42,6 +46,7 @@ pub struct GraphSettings {
     pub partitions: u32,
     pub sessions: Settings,
     pub windows: WindowSettings,
+    pub clusters: ClusterSettings,
 }
 
 /// One worker's end of the dataflow: ticks go in, and on worker 0 outputs come out.
@@ -72,9 +77,11 @@ impl Graph {
             let ticks = input.to_stream(scope);
             let sessions = sessions::sessions(ticks, settings, slot.clone());
             let sums = sessions::model_sums(sessions.sums);
+            let cells = cell_components(sessions.cells, settings.clusters);
             let (opened, panes) = panes::pane_features(sessions.measures, &settings.windows);
             let publisher = publisher.map(|publisher| publish::State::new(publisher, settings.windows.clone()));
-            publish::published(sessions.rows, sums, opened, panes, publisher, Rc::clone(&outputs)).probe_with(&probe);
+            let outputs = Rc::clone(&outputs);
+            publish::published(sessions.rows, sums, opened, panes, cells, publisher, outputs).probe_with(&probe);
         });
         Self { input, probe, outputs }
     }

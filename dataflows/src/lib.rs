@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod assess;
 pub mod catalogue;
+pub mod clusters;
 pub mod facts;
 pub mod graph;
 pub mod model;

@@ -108,6 +108,7 @@ impl Model {
         let key = match entry.part {
             Part::CallTerm => term(&CALL_TERMS),
             Part::SessionTerm => term(&SESSION_TERMS),
+            Part::Cell => format!("{:016x}", entry.key),
             Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
             Part::Tool
             | Part::Departures
@@ -211,7 +212,8 @@ impl Model {
             | Part::Outcome
             | Part::Place
             | Part::ToolSessions
-            | Part::Before => {}
+            | Part::Before
+            | Part::Cell => {}
         }
     }
 }

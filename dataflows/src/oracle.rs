@@ -7,10 +7,12 @@
 //! Not modelled: the bound on open calls, the end of a session's memory, and what depends on the model of the moment
 //! (scores and the histograms of terms).
 
+mod clusters;
 mod facts;
 mod features;
 mod sessions;
 
+pub use clusters::{cell_at, components};
 pub use facts::taught_counts;
 pub use features::feature_rows;
 pub use sessions::{Call, Part, parts};

@@ -119,6 +119,63 @@ pub struct SessionRow {
     pub taught: bool,
     /// With what weight, in eighths.
     pub taught_eighths: u32,
+    /// Where in its server's grid of behaviour it is; `None` = it made no calls.
+    pub cell: Option<u64>,
+    /// The cluster that its cell was in when it ended; empty = none.
+    pub cluster: String,
+}
+
+/// Why what was told of a cluster came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum ClusterChange {
+    Opened,
+    /// It has more sessions, or fewer, in the same cells.
+    Grew,
+    /// Cells came or went.
+    Moved,
+    /// It was a part of another.
+    Split,
+    /// It became a part of another.
+    Merged,
+    Closed,
+}
+
+impl ClusterChange {
+    /// The column's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Grew => "grew",
+            Self::Moved => "moved",
+            Self::Split => "split",
+            Self::Merged => "merged",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A change of one cluster: what was told last is withdrawn, what holds now is told.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ClusterRow {
+    pub source: Source,
+    pub ts: Micros,
+    /// `+1`: this holds from this tick on; `-1`: it no longer holds.
+    pub diff: i64,
+    pub change: ClusterChange,
+    pub cluster: String,
+    /// The cluster that it split from, or merged into; empty = none.
+    pub related: String,
+    /// Name hash of the server.
+    pub scope: u64,
+    pub server: String,
+    pub sessions: u64,
+    /// Dense cells that it consists of.
+    pub cells: u64,
+    /// A session of its densest cell; empty = the one that was known has been forgotten.
+    pub exemplar: String,
+    /// How far its mix of cells is from what it was when it opened: 0 to 1.
+    pub drift: f64,
 }
 
 /// What became of something said about a session.

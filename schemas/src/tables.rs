@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 pub mod alerts;
 mod assessed;
 pub mod calls;
+pub mod clusters;
 mod columns;
 pub mod features;
 pub mod labels;
@@ -38,11 +39,12 @@ pub enum Table {
     Labels,
     Tools,
     Alerts,
+    Clusters,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Messages,
         Self::Calls,
         Self::Sessions,
@@ -51,6 +53,7 @@ impl Table {
         Self::Labels,
         Self::Tools,
         Self::Alerts,
+        Self::Clusters,
     ];
 
     /// Name of the table and of its directory.
@@ -65,6 +68,7 @@ impl Table {
             Self::Labels => "labels",
             Self::Tools => "tools",
             Self::Alerts => "alerts",
+            Self::Clusters => "clusters",
         }
     }
 
@@ -80,6 +84,7 @@ impl Table {
             Self::Labels => labels::schema(),
             Self::Tools => tools::schema(),
             Self::Alerts => alerts::schema(),
+            Self::Clusters => clusters::schema(),
         }
     }
 
@@ -94,7 +99,8 @@ impl Table {
             | Self::Models
             | Self::Labels
             | Self::Tools
-            | Self::Alerts => ["tick", "partition", "ordinal"],
+            | Self::Alerts
+            | Self::Clusters => ["tick", "partition", "ordinal"],
         }
     }
 }

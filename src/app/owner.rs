@@ -172,7 +172,7 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 9] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
@@ -182,6 +182,7 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 8] {
         ("labels", rows.labels.len()),
         ("tools", rows.tools.len()),
         ("alerts", rows.alerts.len()),
+        ("clusters", rows.clusters.len()),
     ]
 }
 
@@ -190,6 +191,7 @@ fn graph(config: &Config) -> GraphSettings {
         partitions: config.log.partitions,
         sessions: settings::sessions(config),
         windows: settings::windows(config),
+        clusters: settings::clusters(config),
     }
 }
 

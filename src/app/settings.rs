@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::DigestKey;
 use undercurrent_dataflows::graph::WindowSettings;
 use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
@@ -46,6 +47,10 @@ pub(super) fn sessions(config: &Config) -> Settings {
 pub(super) fn windows(config: &Config) -> WindowSettings {
     let lateness_us = micros(config.engine.call_timeout).saturating_add(micros(config.engine.lateness));
     WindowSettings { lateness_us, ..WindowSettings::default() }
+}
+
+pub(super) fn clusters(config: &Config) -> ClusterSettings {
+    config.engine.clusters
 }
 
 pub(super) fn policy(config: &Config) -> Result<Policy, PolicyError> {

@@ -214,6 +214,7 @@ pub(super) struct RawEngine {
     pub loop_calls: u64,
     pub error_streak: u64,
     pub probes: u64,
+    pub cluster_sessions_min: u64,
     pub alert_budget: f64,
     pub leave_out_terms: Vec<String>,
 }
@@ -232,6 +233,7 @@ impl Default for RawEngine {
             loop_calls: 6,
             error_streak: 6,
             probes: 5,
+            cluster_sessions_min: 4,
             alert_budget: 0.01,
             leave_out_terms: Vec::new(),
         }

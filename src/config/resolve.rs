@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use undercurrent_dataflows::assess::{CALL_TERMS, LeftOut, SESSION_TERMS};
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::Limits;
 use undercurrent_dataflows::sessions::Rules;
 use url::Url;
@@ -163,6 +164,9 @@ impl Check<'_> {
                 loop_calls: number!(self, raw.engine.loop_calls, 2..=1_000_000) as u32,
                 error_streak: number!(self, raw.engine.error_streak, 1..=1_000_000) as u32,
                 probes: number!(self, raw.engine.probes, 2..=1_000) as u32,
+            },
+            clusters: ClusterSettings {
+                dense_sessions: number!(self, raw.engine.cluster_sessions_min, 1..=1_000_000) as u32,
             },
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,

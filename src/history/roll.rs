@@ -9,7 +9,9 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
-use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow};
+use undercurrent_schemas::rows::{
+    AlertRow, CallRow, ClusterRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow,
+};
 use undercurrent_schemas::tables::Table;
 
 use super::hour::Hour;
@@ -35,6 +37,7 @@ pub(super) struct OpenRoll {
     labels: Hours<LabelRow>,
     tools: Hours<ToolRow>,
     alerts: Hours<AlertRow>,
+    clusters: Hours<ClusterRow>,
 }
 
 impl OpenRoll {
@@ -52,6 +55,7 @@ impl OpenRoll {
             labels: Hours::default(),
             tools: Hours::default(),
             alerts: Hours::default(),
+            clusters: Hours::default(),
         }
     }
 
@@ -66,6 +70,7 @@ impl OpenRoll {
         self.labels.add(rows.labels, rows.watermark);
         self.tools.add(rows.tools, rows.watermark);
         self.alerts.add(rows.alerts, rows.watermark);
+        self.clusters.add(rows.clusters, rows.watermark);
     }
 
     pub(super) fn is_full(&self, options: &HistoryOptions) -> bool {
@@ -79,6 +84,7 @@ impl OpenRoll {
             self.labels.rows,
             self.tools.rows,
             self.alerts.rows,
+            self.clusters.rows,
         ];
         i128::from(span_us) >= options.roll_after.as_micros() as i128
             || rows.iter().any(|rows| *rows >= options.roll_rows)
@@ -94,6 +100,7 @@ impl OpenRoll {
         self.labels.seal(&mut parts);
         self.tools.seal(&mut parts);
         self.alerts.seal(&mut parts);
+        self.clusters.seal(&mut parts);
         SealedRoll { first: self.first, last: self.last, watermark: self.watermark, parts }
     }
 }

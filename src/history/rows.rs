@@ -5,7 +5,7 @@ use prost::Message as _;
 use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
+    AlertRow, CallRow, ClusterRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
 };
 use undercurrent_schemas::tables::{self, Table};
 use undercurrent_schemas::v1;
@@ -23,6 +23,7 @@ pub struct TickRows {
     pub labels: Vec<LabelRow>,
     pub tools: Vec<ToolRow>,
     pub alerts: Vec<AlertRow>,
+    pub clusters: Vec<ClusterRow>,
 }
 
 /// Decodes the records of a tick; also says how many were no events.
@@ -181,5 +182,21 @@ impl Row for AlertRow {
 
     fn batch(rows: &[Self]) -> RecordBatch {
         tables::alerts::batch(rows)
+    }
+}
+
+impl Row for ClusterRow {
+    const TABLE: Table = Table::Clusters;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, watermark: Micros) -> Micros {
+        watermark
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::clusters::batch(rows)
     }
 }

@@ -14,7 +14,9 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
-use undercurrent_schemas::rows::{AlertRow, CallRow, FeatureRow, LabelRow, ModelRow, SessionRow, Source, ToolRow};
+use undercurrent_schemas::rows::{
+    AlertRow, CallRow, ClusterRow, FeatureRow, LabelOutcome, LabelRow, ModelRow, SessionRow, Source, ToolRow,
+};
 
 use super::aggregate::Aggregate;
 use super::panes::{Opened, PaneKey};
@@ -22,7 +24,8 @@ use super::sessions::Rows;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::alerts::Alerts;
 use crate::catalogue::Catalogue;
-use crate::model::{Entry, Model, ModelChange, Publisher};
+use crate::clusters::{Cell, CellChanges, Clusters};
+use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::Counters;
 
 /// Everything that one tick gave.
@@ -37,6 +40,7 @@ pub struct TickOutput {
     pub labels: Vec<LabelRow>,
     pub tools: Vec<ToolRow>,
     pub alerts: Vec<AlertRow>,
+    pub clusters: Vec<ClusterRow>,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
@@ -53,11 +57,12 @@ struct Stash {
     opened: Vec<Opened>,
     sums: Vec<(Entry, i64, isize)>,
     panes: Vec<(PaneKey, Aggregate, isize)>,
+    cells: Vec<((Cell, Cell), isize)>,
 }
 
 impl Stash {
     fn new(capability: Capability<u64>) -> Self {
-        Self { _capability: capability, rows: vec![], opened: vec![], sums: vec![], panes: vec![] }
+        Self { _capability: capability, rows: vec![], opened: vec![], sums: vec![], panes: vec![], cells: vec![] }
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) fn published<'scope>(
     sums: VecCollection<'scope, u64, (Entry, isize)>,
     opened: StreamVec<'scope, u64, Opened>,
     panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
+    cells: VecCollection<'scope, u64, (Cell, Cell)>,
     mut state: Option<State>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
 ) -> StreamVec<'scope, u64, ()> {
@@ -75,6 +81,7 @@ pub(super) fn published<'scope>(
     let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &((Entry, isize), u64, isize)| 0));
     let mut opened = builder.new_input(opened, Exchange::new(|_: &Opened| 0));
     let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Aggregate), u64, isize)| 0));
+    let mut cells = builder.new_input(cells.inner, Exchange::new(|_: &((Cell, Cell), u64, isize)| 0));
     let (output, stream) = builder.new_output::<Vec<()>>();
     let output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<()>>>::from(output);
     builder.build(move |_capabilities| {
@@ -100,6 +107,7 @@ pub(super) fn published<'scope>(
             stash!(panes, |stash: &mut Stash, ((key, sum), _, diff): (_, u64, isize)| stash
                 .panes
                 .push((key, sum, diff)));
+            stash!(cells, |stash: &mut Stash, (cell, _, diff): (_, u64, isize)| stash.cells.push((cell, diff)));
             while let Some(first) = stashes.first_entry() {
                 if frontiers.iter().any(|frontier| frontier.less_equal(first.key())) {
                     break;
@@ -122,6 +130,7 @@ pub(super) struct State {
     windows: Windows,
     catalogue: Catalogue,
     alerts: Alerts,
+    clusters: Clusters,
 }
 
 impl State {
@@ -132,6 +141,7 @@ impl State {
             windows: Windows::new(windows),
             catalogue: Catalogue::default(),
             alerts: Alerts::default(),
+            clusters: Clusters::default(),
         }
     }
 
@@ -162,6 +172,7 @@ impl State {
         output.alerts = self.alerts.take(signals, output.watermark);
         number(&mut output.alerts, tick, |row| &mut row.source);
         self.publish(tick, stash.sums, names, &mut output);
+        self.cluster(stash.cells, &mut output);
         for opened in stash.opened {
             output.counters.too_late_for_windows += opened.too_late;
             self.windows.name(opened.entities);
@@ -170,6 +181,21 @@ impl State {
         (output.features, output.live) = (changes.rows, changes.live);
         number(&mut output.features, tick, |row| &mut row.source);
         output
+    }
+
+    /// After the model: clusters have the names of their servers from it.
+    fn cluster(&mut self, labels: Vec<((Cell, Cell), isize)>, output: &mut TickOutput) {
+        let of_cells = output.change.totals.iter().filter(|(entry, _)| entry.part == Part::Cell);
+        let totals = of_cells.map(|(entry, total)| (Cell { scope: entry.scope, at: entry.key }, *total)).collect();
+        let is_forgotten = |row: &&LabelRow| row.label == "forget" && row.outcome == LabelOutcome::Applied;
+        let forgotten = output.labels.iter().filter(is_forgotten).map(|row| row.session_id.clone()).collect();
+        let changes = CellChanges { labels, totals, forgotten };
+        output.clusters = self.clusters.take(output.tick, output.watermark, changes, &mut output.sessions);
+        let live = self.publisher.live();
+        for row in &mut output.clusters {
+            row.server = live.name(row.scope).map_or_else(String::new, |name| name.to_string());
+        }
+        number(&mut output.clusters, output.tick, |row| &mut row.source);
     }
 
     fn publish(

@@ -20,7 +20,8 @@ use super::GraphSettings;
 use super::dedupe::Seen;
 use crate::alerts::Signal;
 use crate::catalogue::Met;
-use crate::model::{Entry, Model, ModelSlot};
+use crate::clusters::Cell;
+use crate::model::{Entry, Model, ModelSlot, Part};
 use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
 
 /// What one worker's sessions gave in one tick.
@@ -48,6 +49,8 @@ pub(super) struct Sessions<'scope> {
     pub(super) rows: StreamVec<'scope, u64, Rows>,
     pub(super) measures: StreamVec<'scope, u64, Measured>,
     pub(super) sums: StreamVec<'scope, u64, (Entry, u64, isize)>,
+    /// Of the sums, those of cells.
+    pub(super) cells: StreamVec<'scope, u64, (Cell, u64, isize)>,
 }
 
 /// The sessions of this worker's partitions.
@@ -68,24 +71,31 @@ pub(super) fn sessions<'scope>(
     let (rows, rows_stream) = builder.new_output();
     let (measures, measures_stream) = builder.new_output();
     let (sums, sums_stream) = builder.new_output();
-    let (mut rows, mut measures, mut sums) =
-        (OutputBuilder::from(rows), OutputBuilder::from(measures), OutputBuilder::from(sums));
+    let (cells, cells_stream) = builder.new_output();
+    let (mut rows, mut measures) = (OutputBuilder::from(rows), OutputBuilder::from(measures));
+    let (mut sums, mut cells) = (OutputBuilder::from(sums), OutputBuilder::from(cells));
     builder.build(move |_capabilities| {
         move |_frontiers| {
-            let (mut rows, mut measures, mut sums) = (rows.activate(), measures.activate(), sums.activate());
+            let (mut rows, mut measures) = (rows.activate(), measures.activate());
+            let (mut sums, mut cells) = (sums.activate(), cells.activate());
             input.for_each_stamp(|capability, data| {
                 for tick in data.flat_map(|batch: &mut Vec<Arc<CommittedTick>>| batch.drain(..)) {
                     let (of_tick, outbox) = one_tick(&mut mine, &tick, slot.load().as_deref());
                     rows.session(&capability).give(of_tick);
                     let watermark = tick.watermark;
                     measures.session(&capability).give(Measured { watermark, measures: outbox.measures });
-                    let updates = combined(outbox.sums).map(|(entry, diff)| (entry, tick.tick.0, diff));
+                    let updates = combined(outbox.sums);
+                    let of_cells = updates.iter().filter(|(entry, _)| entry.part == Part::Cell);
+                    let of_cells =
+                        of_cells.map(|(entry, diff)| (Cell { scope: entry.scope, at: entry.key }, tick.tick.0, *diff));
+                    cells.session(&capability).give_iterator(of_cells);
+                    let updates = updates.into_iter().map(|(entry, diff)| (entry, tick.tick.0, diff));
                     sums.session(&capability).give_iterator(updates);
                 }
             });
         }
     });
-    Sessions { rows: rows_stream, measures: measures_stream, sums: sums_stream }
+    Sessions { rows: rows_stream, measures: measures_stream, sums: sums_stream, cells: cells_stream }
 }
 
 /// The model's sums as differential keeps them: every entry with its total.
@@ -96,10 +106,10 @@ pub(super) fn model_sums<'scope>(
 }
 
 /// The local combiner: one change for each entry and tick.
-fn combined(sums: Vec<(Entry, i64)>) -> impl Iterator<Item = (Entry, isize)> {
+fn combined(sums: Vec<(Entry, i64)>) -> Vec<(Entry, isize)> {
     let mut sums: Vec<_> = sums.into_iter().map(|(entry, diff)| (entry, diff as isize)).collect();
     consolidate(&mut sums);
-    sums.into_iter()
+    sums
 }
 
 /// One partition's state.

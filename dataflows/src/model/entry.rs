@@ -46,6 +46,8 @@ pub enum Part {
     ToolSessions = 19,
     /// Sessions that first called one tool and then, for the first time, another.
     Before = 20,
+    /// Sessions by cell of their server's grid: every ended session with calls, whatever it may teach.
+    Cell = 21,
 }
 
 /// What a session adds to each count of its facts when nothing speaks against it: counts of facts are in eighths of
@@ -54,7 +56,7 @@ pub const FULL_WEIGHT: u32 = 8;
 
 impl Part {
     /// Every part, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Sessions,
         Self::Tool,
         Self::Departures,
@@ -75,6 +77,7 @@ impl Part {
         Self::Places,
         Self::ToolSessions,
         Self::Before,
+        Self::Cell,
     ];
 
     /// The part of this number.
@@ -107,6 +110,7 @@ impl Part {
             Self::Places => "places",
             Self::ToolSessions => "tool_sessions",
             Self::Before => "before",
+            Self::Cell => "cell",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use undercurrent_schemas::v1::Place;
 
 use super::Part as SessionPart;
+use super::clusters::cell_at;
 use crate::assess::{flow_key, shape_key, transition_key};
 use crate::model::{Entry, FULL_WEIGHT, NONE, Part, name_hash, score_bin, term_bin};
 use crate::session::EARLIER_TOOLS_MAX;
@@ -50,6 +51,9 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
                 count(Part::Latency, tool, term_bin(latency_us as f64));
             }
         }
+        let called: Vec<&str> = session.calls.iter().map(|call| call.request.target.as_str()).collect();
+        add(Part::Cell, cell_at(&called), 0, 1);
+        let mut count = |part, key, bin| add(part, key, bin, full);
         let mut tools: Vec<u64> = Vec::new();
         for call in &session.calls {
             let tool = name_hash(&[&call.request.target]);

@@ -70,6 +70,8 @@ impl Session {
             flagged,
             taught: weight > 0,
             taught_eighths: weight,
+            cell: contribution.cell(),
+            cluster: String::new(),
         });
         Some(self.keep(part, at, contribution, &learning.settings))
     }

@@ -7,6 +7,7 @@ use undercurrent_schemas::v1::label::Verdict;
 
 use super::Outbox;
 use crate::assess::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms};
+use crate::clusters::cell_of;
 use crate::model::{Entry, FULL_WEIGHT, Part, score_bin, term_bin};
 use crate::session::SessionFact;
 use crate::teach;
@@ -26,6 +27,8 @@ pub(super) struct Contribution {
     score: Option<u32>,
     /// Bins of its calls' scores.
     call_scores: Vec<u32>,
+    /// The cell that it is in.
+    cell: Option<u64>,
 }
 
 /// Bins fit 16 bits: a contribution is kept for as long as it can be unlearned.
@@ -65,6 +68,7 @@ impl Contribution {
     /// The part ended: it teaches what the gate allows, or what somebody said.
     pub(super) fn teach(&mut self, scope: u64, fact: &SessionFact, gate_weight: u32, label: Verdict, out: &mut Outbox) {
         self.gate_weight = gate_weight;
+        self.place(scope, cell_of(fact), out);
         self.relabel(scope, fact, label, out);
     }
 
@@ -82,15 +86,17 @@ impl Contribution {
     }
 
     /// The facts are others than they were: a late call came.
-    pub(super) fn correct(&self, scope: u64, before: &SessionFact, after: &SessionFact, out: &mut Outbox) {
+    pub(super) fn correct(&mut self, scope: u64, before: &SessionFact, after: &SessionFact, out: &mut Outbox) {
         push_facts(scope, before, -i64::from(self.weight), out);
         push_facts(scope, after, i64::from(self.weight), out);
+        self.place(scope, cell_of(after), out);
     }
 
     /// As if the part had never been.
     pub(super) fn retract_all(mut self, scope: u64, fact: &SessionFact, out: &mut Outbox) {
         push_facts(scope, fact, -i64::from(self.weight), out);
         self.count_terms(scope, false, out);
+        self.place(scope, None, out);
         let scores = self.score.into_iter().map(|bin| (Part::SessionScore, bin));
         let call_scores = self.call_scores.iter().map(|bin| (Part::CallScore, *bin));
         out.sums.extend(scores.chain(call_scores).map(|(part, bin)| (Entry { part, scope, key: 0, bin }, -1)));
@@ -98,6 +104,23 @@ impl Contribution {
 
     pub(super) const fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Where it was placed when it ended, or by a late call since.
+    pub(super) const fn cell(&self) -> Option<u64> {
+        self.cell
+    }
+
+    fn place(&mut self, scope: u64, cell: Option<u64>, out: &mut Outbox) {
+        if cell == self.cell {
+            return;
+        }
+        let mut count = |cell: Option<u64>, diff| {
+            out.sums.extend(cell.map(|key| (Entry { part: Part::Cell, scope, key, bin: 0 }, diff)));
+        };
+        count(self.cell, -1);
+        count(cell, 1);
+        self.cell = cell;
     }
 
     fn count_terms(&mut self, scope: u64, count: bool, out: &mut Outbox) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use undercurrent_dataflows::assess::LeftOut;
+use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::{Entry, Model, Part, Publisher};
 use undercurrent_dataflows::oracle;
@@ -33,6 +34,7 @@ pub(crate) fn settings() -> GraphSettings {
             open_calls_max: 1_024,
             unlearnable_max: 1_024,
         },
+        clusters: ClusterSettings { dense_sessions: 2 },
         windows: WindowSettings { lateness_us: (TIMEOUT_S + LATENESS_S) * SECOND, ..WindowSettings::default() },
     }
 }

@@ -31,6 +31,8 @@ pub fn batch(rows: &[SessionRow]) -> RecordBatch {
         .flag("taught", |row| row.taught)
         .assessment(rows, |row| row.assessment.as_ref())
         .number::<UInt32Type>("taught_eighths", |row| row.taught_eighths)
+        .number_or_null::<UInt64Type>("cell", |row| row.cell)
+        .text_or_null("cluster", |row| &row.cluster)
         .source(|row| row.source)
         .into_batch()
 }

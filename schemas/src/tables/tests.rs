@@ -108,9 +108,19 @@ fn sessions_that_were_not_scored_have_nulls() {
         flagged: Some(true),
         taught: true,
         taught_eighths: 1,
+        cell: Some(0x0102),
+        cluster: "00000000000000c1".into(),
     };
-    let unscored =
-        SessionRow { source: source(1), assessment: None, flagged: None, taught_eighths: 8, part: 1, ..scored.clone() };
+    let unscored = SessionRow {
+        source: source(1),
+        assessment: None,
+        flagged: None,
+        taught_eighths: 8,
+        part: 1,
+        cell: None,
+        cluster: String::new(),
+        ..scored.clone()
+    };
     insta::assert_snapshot!(text_of(&sessions::batch(&[scored, unscored])));
 }
 

@@ -2,8 +2,8 @@
 
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, EntityKind, FeatureRow, LabelOutcome, LabelRow, MessageRow,
-    ModelRow, SessionRow, Source, ToolChange, ToolRow,
+    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, ClusterChange, ClusterRow, EntityKind, FeatureRow,
+    LabelOutcome, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolChange, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
@@ -41,6 +41,7 @@ pub(super) fn tick(number: u64) -> TickRows {
         labels: vec![label(source(0), number)],
         tools: vec![tool(source(0), number)],
         alerts: vec![alert(source(0), number)],
+        clusters: vec![cluster(source(0), number)],
     };
     if number.is_multiple_of(5) {
         rows.sessions.clear();
@@ -65,6 +66,7 @@ pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
         Table::Labels => rows.labels.len(),
         Table::Tools => rows.tools.len(),
         Table::Alerts => rows.alerts.len(),
+        Table::Clusters => rows.clusters.len(),
     }
 }
 
@@ -152,6 +154,8 @@ fn session(source: Source, tick: u64) -> SessionRow {
         flagged: (tick > 2).then_some(false),
         taught: true,
         taught_eighths: 8,
+        cell: Some(tick),
+        cluster: String::new(),
     }
 }
 
@@ -184,6 +188,23 @@ fn alert(source: Source, tick: u64) -> AlertRow {
         opened_at: Micros(START),
         times: 1,
         text: "again and again".into(),
+    }
+}
+
+fn cluster(source: Source, tick: u64) -> ClusterRow {
+    ClusterRow {
+        source,
+        ts: Micros(START + tick as i64 * 10_000_000),
+        diff: 1,
+        change: ClusterChange::Grew,
+        cluster: format!("{tick:016x}"),
+        related: String::new(),
+        scope: 1,
+        server: "banking".into(),
+        sessions: tick,
+        cells: 1,
+        exemplar: session_id(tick),
+        drift: 0.25,
     }
 }
 
