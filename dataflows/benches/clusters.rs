@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use differential_dataflow::input::Input as _;
 use timely::dataflow::ProbeHandle;
-use timely::dataflow::operators::Inspect as _;
+use timely::dataflow::operators::{Inspect as _, Probe as _};
 use undercurrent_dataflows::clusters::{Cell, ClusterSettings};
 use undercurrent_dataflows::graph::cell_components;
 
