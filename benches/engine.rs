@@ -143,7 +143,7 @@ fn learn(log: &EmbeddedLog) -> Result<(ModelSlot, Duration)> {
     };
     let (publisher, slot) = Publisher::new();
     let (done, mut rows) = watch::channel(0_usize);
-    let engine = Engine::start(1, settings, slot.clone(), publisher, move |_, output, _| {
+    let engine = Engine::start(1, settings, slot.clone(), publisher, Vec::new(), move |_, output, _| {
         done.send_modify(|rows| *rows += output.calls.len() + output.features.len());
     })?;
     let mut tail = log.tail(None);

@@ -129,6 +129,17 @@ pub struct Log {
     pub tick: Duration,
     pub queue_events_max: usize,
     pub queue_bytes_max: usize,
+    /// What is kept beyond what is needed.
+    pub retention: Retention,
+}
+
+/// How much of the log is kept, if nobody needs more of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// By event time; `None` = for ever.
+    pub age: Option<Duration>,
+    /// On disk; `None` = without bound.
+    pub bytes: Option<u64>,
 }
 
 /// How the engine learns.
@@ -157,6 +168,7 @@ pub struct Engine {
     pub alert_budget: f64,
     /// Terms that add nothing to a score.
     pub left_out: LeftOut,
+    pub checkpoint_interval: Duration,
 }
 
 /// What of a payload leaves the gateway.

@@ -91,6 +91,12 @@ impl DataDir {
         self.root.join("state")
     }
 
+    /// Where learning goes on at the next start.
+    #[must_use]
+    pub fn checkpoints_dir(&self) -> PathBuf {
+        self.state_dir().join("checkpoints")
+    }
+
     /// The key of new digests.
     #[must_use]
     pub fn digest_key(&self) -> &DigestKey {

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 use tokio::sync::watch;
-use undercurrent_dataflows::graph::{Graph, GraphSettings, TickOutput};
+use undercurrent_dataflows::graph::{self, Graph, GraphSettings, TickOutput};
+use undercurrent_dataflows::image::{Image, Section};
 use undercurrent_dataflows::model::{ModelSlot, Publisher};
-use undercurrent_schemas::ids::Tick;
+use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
 
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
@@ -32,9 +33,46 @@ pub enum EngineError {
 pub trait OnOutput: FnMut(Arc<CommittedTick>, TickOutput, Duration) + Send + 'static {}
 impl<F: FnMut(Arc<CommittedTick>, TickOutput, Duration) + Send + 'static> OnOutput for F {}
 
+/// What a worker is told, in order.
+#[derive(Clone)]
+enum Order {
+    Tick(Arc<CommittedTick>),
+    /// Say what is kept after the last tick.
+    Image(Arc<Collector>),
+}
+
+/// Puts an image together as the workers hand in their parts.
+struct Collector {
+    tick: Tick,
+    watermark: Micros,
+    parts: Mutex<Parts>,
+    /// Is given the image, and for how long the slowest worker was held up by it; must not block.
+    done: Box<dyn Fn(Image, Duration) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Parts {
+    missing: usize,
+    sections: Vec<Section>,
+    pause: Duration,
+}
+
+impl Collector {
+    fn hand_in(&self, mut sections: Vec<Section>, took: Duration) {
+        let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        parts.sections.append(&mut sections);
+        parts.pause = parts.pause.max(took);
+        parts.missing -= 1;
+        if parts.missing == 0 {
+            let sections = std::mem::take(&mut parts.sections);
+            (self.done)(Image::of(self.tick, self.watermark, sections), parts.pause);
+        }
+    }
+}
+
 /// Running workers.
 pub struct Engine {
-    feeds: Vec<SyncSender<Arc<CommittedTick>>>,
+    feeds: Vec<SyncSender<Order>>,
     learned: watch::Receiver<Option<Tick>>,
     workers: Option<timely::communication::WorkerGuards<()>>,
 }
@@ -47,41 +85,66 @@ impl std::fmt::Debug for Engine {
 
 /// What each worker takes when it starts.
 struct Start<F> {
-    feeds: Vec<Option<Receiver<Arc<CommittedTick>>>>,
+    feeds: Vec<Option<Receiver<Order>>>,
+    /// Where each goes on; empty for one that begins.
+    starts: Vec<Option<graph::Start>>,
     /// Worker 0's.
     publishing: Option<(Publisher, F, watch::Sender<Option<Tick>>)>,
 }
 
 impl Engine {
-    /// Starts the workers. `publisher` writes the slot that all of them score with.
+    /// Starts the workers, where an image was dealt to them or at the first tick. `publisher` writes the slot that all of them score
+    /// with.
     pub fn start(
         workers: usize,
         settings: GraphSettings,
         slot: ModelSlot,
         publisher: Publisher,
+        starts: Vec<graph::Start>,
         on_output: impl OnOutput,
     ) -> Result<Self, EngineError> {
+        let mut starts: Vec<_> = starts.into_iter().map(Some).collect();
+        starts.resize_with(workers, || None);
         let (feeds, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| sync_channel(TICKS_WAITING)).unzip();
         let (learned_tx, learned) = watch::channel(None);
         let receivers = receivers.into_iter().map(Some).collect();
-        let start = Mutex::new(Start { feeds: receivers, publishing: Some((publisher, on_output, learned_tx)) });
+        let start =
+            Mutex::new(Start { feeds: receivers, starts, publishing: Some((publisher, on_output, learned_tx)) });
         let config = timely::Config {
             communication: timely::CommunicationConfig::Process(workers),
             worker: WorkerConfig::default(),
         };
         let workers = timely::execute(config, move |worker| {
-            let (feed, publishing) = {
+            let (feed, from, publishing) = {
                 let mut start = start.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let feed = start.feeds[worker.index()].take().expect("each worker starts once");
-                (feed, if worker.index() == 0 { start.publishing.take() } else { None })
+                let from = start.starts[worker.index()].take();
+                (feed, from, if worker.index() == 0 { start.publishing.take() } else { None })
             };
             let (publisher, mut output) = match publishing {
                 Some((publisher, on_output, learned)) => (Some(publisher), Some((on_output, learned))),
                 None => (None, None),
             };
-            let mut graph = Graph::build(worker, &settings, &slot, publisher);
-            while let Ok(tick) = feed.recv() {
+            let mut graph = Graph::build(worker, &settings, &slot, publisher, from);
+            if let Some((on_output, learned)) = &mut output {
+                // What an image holds is live before the first tick after it.
+                for resumed in graph.take_outputs() {
+                    let (tick, watermark) = (resumed.tick, resumed.watermark);
+                    let nothing = CommittedTick { tick, watermark, batches: Vec::new() };
+                    on_output(Arc::new(nothing), resumed, Duration::ZERO);
+                    learned.send_replace(Some(tick));
+                }
+            }
+            while let Ok(order) = feed.recv() {
                 let started = Instant::now();
+                let tick = match order {
+                    Order::Tick(tick) => tick,
+                    Order::Image(collector) => {
+                        let sections = graph.sections(worker);
+                        collector.hand_in(sections, started.elapsed());
+                        continue;
+                    }
+                };
                 graph.step(worker, &tick);
                 let took = started.elapsed();
                 if let Some((on_output, learned)) = &mut output {
@@ -98,7 +161,23 @@ impl Engine {
 
     /// Hands a tick to every worker; waits while they are behind.
     pub fn feed(&self, tick: &Arc<CommittedTick>) -> Result<(), EngineError> {
-        self.feeds.iter().try_for_each(|feed| feed.send(Arc::clone(tick)).map_err(|_| EngineError::Dead))
+        self.tell(&Order::Tick(Arc::clone(tick)))
+    }
+
+    /// Asks every worker what it keeps after this tick, which was the last one fed; `done` is told on a worker's thread,
+    /// with the time for which the slowest worker did nothing else, and must not block.
+    pub fn image(
+        &self,
+        last: &CommittedTick,
+        done: impl Fn(Image, Duration) + Send + Sync + 'static,
+    ) -> Result<(), EngineError> {
+        let parts = Mutex::new(Parts { missing: self.feeds.len(), ..Parts::default() });
+        let (tick, watermark) = (last.tick, last.watermark);
+        self.tell(&Order::Image(Arc::new(Collector { tick, watermark, parts, done: Box::new(done) })))
+    }
+
+    fn tell(&self, order: &Order) -> Result<(), EngineError> {
+        self.feeds.iter().try_for_each(|feed| feed.send(order.clone()).map_err(|_| EngineError::Dead))
     }
 
     /// The last tick whose results are live and handed on.

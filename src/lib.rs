@@ -6,12 +6,14 @@
 pub mod admin;
 pub mod app;
 pub mod cache;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod edge;
 pub mod engine;
+pub mod faults;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -13,6 +13,7 @@ mod head;
 mod journal;
 mod options;
 pub(crate) mod queue;
+mod retention;
 mod store;
 mod tail;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use embedded::{EmbeddedLog, LogStatus};
 pub use error::LogError;
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
+pub use retention::Removal;
 pub use tail::Tail;
 
 /// The bounded queue to the log is full: the event was counted and dropped, and a gap record will say so.

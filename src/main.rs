@@ -12,6 +12,7 @@ use undercurrent::telemetry::init_tracing;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let _armed = undercurrent::faults::armed();
     let Cli { command, log_level, log_format } = Cli::parse();
     let result = init_tracing(&log_level, log_format).map_err(anyhow::Error::from).and_then(|()| match command {
         Command::Serve(args) => app::serve(&args),

@@ -179,11 +179,18 @@ impl Run {
             windows: options.windows.clone(),
             clusters: options.clusters,
         };
-        let engine = Engine::start(options.workers, settings, slot.clone(), publisher, move |tick, output, _took| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);
-            // The history that has stopped says why at the end.
-            let _ = queue.send(rows_of(&tick, output));
-        })?;
+        let engine = Engine::start(
+            options.workers,
+            settings,
+            slot.clone(),
+            publisher,
+            Vec::new(),
+            move |tick, output, _took| {
+                told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);
+                // The history that has stopped says why at the end.
+                let _ = queue.send(rows_of(&tick, output));
+            },
+        )?;
         let edge = Edge::new(
             EdgeSettings {
                 tenant: "default".into(),

@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use sources::{Source, rust_below};
 
 /// Modules that everyone may use, and why.
-const OPEN: [(&str, &str); 3] = [
+const OPEN: [(&str, &str); 4] = [
     ("clock", "event time has one source"),
     ("config", "settings are values, resolved once"),
+    ("faults", "points at which tests end the process; it calls nobody"),
     ("telemetry", "names and counters; it calls nobody"),
 ];
 

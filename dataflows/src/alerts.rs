@@ -40,12 +40,12 @@ impl Signal {
 }
 
 /// Those that are open.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Alerts {
     open: BTreeMap<(AlertKind, String), Open>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Open {
     opened: Micros,
     last: Micros,

@@ -33,7 +33,7 @@ pub struct Met {
 }
 
 /// What one partition saw last of each tool: almost every list is the same as the one before.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct LastSeen {
     /// (server, hash of the text) → tool, so that a known text is not parsed again.
     tools: BTreeMap<(u64, u64), u64>,
@@ -64,11 +64,33 @@ impl LastSeen {
 }
 
 /// All servers' tools.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(from = "Vec<(String, Definition)>")]
 pub(crate) struct Catalogue {
+    /// By server and tool.
     tools: BTreeMap<(Arc<str>, Arc<str>), Definition>,
     /// Which servers have a tool of this name.
     servers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+impl serde::Serialize for Catalogue {
+    /// Each tool under its server: the rest follows.
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { tools, servers: _ } = self;
+        to.collect_seq(tools.iter().map(|((server, _), definition)| (&**server, definition)))
+    }
+}
+
+impl From<Vec<(String, Definition)>> for Catalogue {
+    fn from(tools: Vec<(String, Definition)>) -> Self {
+        let mut catalogue = Self::default();
+        for (server, definition) in tools {
+            let (server, tool): (Arc<str>, Arc<str>) = (server.into(), definition.name.as_str().into());
+            catalogue.servers.entry(Arc::clone(&tool)).or_default().insert(Arc::clone(&server));
+            catalogue.tools.insert((server, tool), definition);
+        }
+        catalogue
+    }
 }
 
 impl Catalogue {

@@ -16,6 +16,7 @@ mod clusters;
 mod dedupe;
 mod panes;
 mod publish;
+mod resume;
 mod sessions;
 mod sketch;
 mod windows;
@@ -25,6 +26,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use differential_dataflow::AsCollection as _;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
@@ -33,12 +35,16 @@ use undercurrent_schemas::log::CommittedTick;
 pub use aggregate::Aggregate;
 pub use clusters::cell_components;
 pub use publish::TickOutput;
+pub use resume::Start;
+pub(crate) use resume::merged_panes;
 pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
+use crate::image::Section;
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
+use resume::Kept;
 
 /// What a worker's graph is told once.
 #[derive(Clone, Debug)]
@@ -54,6 +60,7 @@ pub struct Graph {
     input: InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<Arc<CommittedTick>>>>,
     probe: ProbeHandle<u64>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
+    kept: Kept,
 }
 
 impl std::fmt::Debug for Graph {
@@ -63,27 +70,64 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Builds the dataflow on this worker. Worker 0 brings the right to publish.
+    /// Builds the dataflow on this worker, to begin with the first tick or to go on after an image's. Worker 0 brings the
+    /// right to publish.
     pub fn build(
         worker: &mut Worker,
         settings: &GraphSettings,
         slot: &ModelSlot,
         publisher: Option<Publisher>,
+        start: Option<Start>,
     ) -> Self {
+        let (index, peers) = (worker.index(), worker.peers());
+        let resumed = start.as_ref().map(|start| (start.tick, start.watermark));
+        let (kept, seeds) = resume::begin(settings, publisher, start, index, peers);
+        let (mut sums_seed, mut panes_seed, mut cells_seed) =
+            (InputHandle::new(), InputHandle::new(), InputHandle::new());
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         let outputs = Rc::new(RefCell::new(VecDeque::new()));
         worker.dataflow_named("Undercurrent", |scope| {
             let ticks = input.to_stream(scope);
-            let sessions = sessions::sessions(ticks, settings, slot.clone());
-            let sums = sessions::model_sums(sessions.sums);
-            let cells = cell_components(sessions.cells, settings.clusters);
-            let (opened, panes) = panes::pane_features(sessions.measures, &settings.windows);
-            let publisher = publisher.map(|publisher| publish::State::new(publisher, settings.windows.clone()));
-            let outputs = Rc::clone(&outputs);
-            publish::published(sessions.rows, sums, opened, panes, cells, publisher, outputs).probe_with(&probe);
+            let Kept { partitions, combiner, published } = kept.clone();
+            let earlier_sums = sums_seed.to_stream(scope).as_collection();
+            let earlier_panes = panes_seed.to_stream(scope).as_collection();
+            let sessions = sessions::sessions(ticks, partitions, slot.clone());
+            let sums = sessions::model_sums(sessions.sums, earlier_sums);
+            let earlier_cells = cells_seed.to_stream(scope).as_collection();
+            let cells = sessions.cells.as_collection().concat(earlier_cells).inner;
+            let cells = cell_components(cells, settings.clusters);
+            let (opened, panes) = panes::pane_features(sessions.measures, combiner, earlier_panes);
+            publish::published(
+                sessions.rows,
+                sums,
+                opened,
+                panes,
+                cells,
+                published,
+                resumed.map(|(tick, _)| tick),
+                Rc::clone(&outputs),
+            )
+            .probe_with(&probe);
         });
-        Self { input, probe, outputs }
+        let mut graph = Self { input, probe, outputs, kept };
+        if let Some((at, watermark)) = resumed {
+            let tick = at.0;
+            sums_seed.advance_to(tick);
+            seeds.sums.into_iter().for_each(|(entry, total)| sums_seed.send((entry, tick, total)));
+            cells_seed.advance_to(tick);
+            seeds.cells.into_iter().for_each(|(cell, total)| cells_seed.send((cell, tick, total)));
+            panes_seed.advance_to(tick);
+            seeds.panes.into_iter().for_each(|(pane, sum)| panes_seed.send((pane, tick, sum)));
+            drop((sums_seed, panes_seed, cells_seed));
+            graph.input.advance_to(tick + 1);
+            worker.step_or_park_while(None, || graph.probe.less_than(&(tick + 1)));
+            if let Some(published) = &graph.kept.published {
+                let output = published.borrow().resumed_output(at, watermark);
+                graph.outputs.borrow_mut().push_back(output);
+            }
+        }
+        graph
     }
 
     /// Takes one tick through; returns when its results are live everywhere. Every worker must be given every tick.
@@ -94,6 +138,12 @@ impl Graph {
         self.input.send(Arc::clone(tick));
         self.input.advance_to(time + 1);
         worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)));
+    }
+
+    /// All that this worker keeps after the last tick that it took.
+    #[must_use]
+    pub fn sections(&self, worker: &Worker) -> Vec<Section> {
+        self.kept.sections(worker.index() as u32)
     }
 
     /// What the ticks gave so far, in their order; empty but on worker 0.

@@ -108,7 +108,7 @@ pub struct Answer {
 }
 
 /// The calls of one part of a session, in order of (time, order).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SessionFact {
     pub calls: Vec<(CallFact, Answer)>,
 }

@@ -7,6 +7,7 @@
 mod calls;
 mod close;
 mod contribution;
+mod image;
 mod labels;
 mod names;
 mod outbox;
@@ -32,6 +33,7 @@ use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
 use crate::session::{CallFact, SessionFact};
+use crate::shared;
 
 /// When things end, by event time.
 #[derive(Clone, Copy, Debug)]
@@ -106,22 +108,27 @@ impl Default for Settings {
     }
 }
 
-/// All sessions of one partition.
-#[derive(Debug)]
+/// All sessions of one partition: what they are between ticks is what a checkpoint holds.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct PartitionSessions {
+    #[serde(with = "image::sessions")]
     sessions: BTreeMap<Arc<str>, Session>,
-    /// When to look at a session again: never later than something of it falls due.
+    /// When to look at a session again: never later than something of it falls due. Each session knows its own entry.
+    #[serde(skip)]
     due: BTreeSet<(Micros, Arc<str>)>,
     watermark: Micros,
     /// Ended parts that are kept, oldest first: (kept until, session, number).
+    #[serde(with = "image::kept")]
     kept: BTreeSet<(Micros, Arc<str>, u32)>,
     learning: Learning,
 }
 
 /// What a partition's sessions share.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Learning {
     partition: Partition,
+    /// Of this run: a checkpoint may be of another.
+    #[serde(skip)]
     settings: Settings,
     dictionary: Dictionary,
     /// Sessions with an open part.
@@ -130,11 +137,15 @@ struct Learning {
 }
 
 /// Whose session it is: the same in every row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Identity {
+    #[serde(with = "shared")]
     id: Arc<str>,
+    #[serde(with = "shared")]
     tenant: Arc<str>,
+    #[serde(with = "shared")]
     principal: Arc<str>,
+    #[serde(with = "shared")]
     server: Arc<str>,
     /// Name hash of the server.
     scope: u64,
@@ -142,7 +153,7 @@ struct Identity {
     entities: [EntityKey; 3],
 }
 
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Session {
     identity: Identity,
     open: Option<Part>,
@@ -158,7 +169,7 @@ struct Session {
 }
 
 /// The part of a session that is under way.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Part {
     number: u32,
     started: Micros,
@@ -171,7 +182,7 @@ struct Part {
 }
 
 /// A part that has ended and been scored; kept while it can be unlearned.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct ClosedPart {
     number: u32,
     started: Micros,

@@ -1,6 +1,6 @@
 //! The owner of DATA: log, engine, history and hub of one process.
 //!
-//! Invariant: nobody sees a model of the rebuild; the first that is shown holds all that the log held at the start.
+//! Invariant: nobody sees a model of the recovery; the first that is shown holds all that the log held at the start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,13 @@ use undercurrent_dataflows::model::{Follower, ModelSlot, Publisher};
 use undercurrent_schemas::log::CommittedTick;
 
 use super::background;
+use super::keeper::Keeper;
 use super::models::Feed;
 use super::progress::Progress;
+use super::recovery::{self, Resumed};
 use super::settings;
 use crate::cache::Cache;
+use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, EngineError};
@@ -70,11 +73,20 @@ impl Owner {
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
+        let checkpoints = Checkpoints::open(&data.checkpoints_dir())?;
+        let resumed = recovery::resume(&checkpoints, &log, covered, &graph(config), config.engine.workers)?;
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
         let feed = Arc::new(Feed::new(live.clone()));
         let cache = Arc::new(Cache::new(live));
         let progress = Arc::new(Progress::new(config.log.partitions, recovered, history.covered()));
+        let (after, starts) = match resumed {
+            Some(Resumed { tick, watermark, ends, starts }) => {
+                progress.resumed(&CommittedTick { tick, watermark, batches: Vec::new() }, &ends);
+                (Some(tick), starts)
+            }
+            None => (None, Vec::new()),
+        };
         let engine = {
             let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
             let (queue, metrics) = (history.queue(), metrics.clone());
@@ -102,7 +114,7 @@ impl Owner {
                 }
             };
             background::started(|| {
-                Engine::start(config.engine.workers, graph(config), rebuilding, publisher, on_output)
+                Engine::start(config.engine.workers, graph(config), rebuilding, publisher, starts, on_output)
             })?
         };
         let snapshots = config.snapshot_interval.map(|interval| {
@@ -112,10 +124,12 @@ impl Owner {
         let snapshots = snapshots.transpose()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
-            let (tail, stopping, progress) = (log.tail(None), Arc::clone(&stopping), Arc::clone(&progress));
+            let (tail, stopping, progress) = (log.tail(after), Arc::clone(&stopping), Arc::clone(&progress));
+            let settings = (config.engine.checkpoint_interval, config.log.retention);
+            let keeper = Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
-                .spawn(move || feed_engine(engine, tail, &stopping, &progress))
+                .spawn(move || feed_engine(engine, tail, keeper, &stopping, &progress))
                 .context("start the engine's feeder")?
         };
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
@@ -196,14 +210,22 @@ fn graph(config: &Config) -> GraphSettings {
 }
 
 /// Brings every tick of the log to the engine, until the log has ended.
-fn feed_engine(engine: Engine, mut tail: Tail, stopping: &AtomicBool, progress: &Progress) -> Result<(), FeedError> {
+fn feed_engine(
+    engine: Engine,
+    mut tail: Tail,
+    mut keeper: Keeper,
+    stopping: &AtomicBool,
+    progress: &Progress,
+) -> Result<(), FeedError> {
+    let mut last = None;
     let fed = loop {
         match tail.next(TAIL_WAIT) {
             Ok(Some(tick)) => {
                 progress.fed(&tick);
-                if let Err(dead) = engine.feed(&tick) {
+                if let Err(dead) = engine.feed(&tick).and_then(|()| keeper.fed(&engine, &tick)) {
                     break Err(dead.into());
                 }
+                last = Some(tick);
             }
             Ok(None) if stopping.load(Ordering::Acquire) || tail.is_ended() => break Ok(()),
             Ok(None) => {}
@@ -213,5 +235,9 @@ fn feed_engine(engine: Engine, mut tail: Tail, stopping: &AtomicBool, progress: 
     if let Err(error) = &fed {
         tracing::error!(%error, "learning stops here; traffic goes on, and the log keeps what can be kept");
     }
-    fed.and(engine.stop().map_err(FeedError::from))
+    // What is learned at the end of this life is where the next one goes on.
+    let kept = last.map_or(Ok(()), |last| keeper.last(&engine, &last));
+    let stopped = engine.stop();
+    keeper.finish();
+    fed.and(kept.and(stopped).map_err(FeedError::from))
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 use undercurrent_dataflows::graph::TickOutput;
-use undercurrent_schemas::ids::{Micros, Tick};
+use undercurrent_schemas::ids::{Micros, Offset, Tick};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{LabelRow, SessionRow};
 use undercurrent_schemas::v1::TermKind;
@@ -56,6 +56,14 @@ impl Progress {
             told: Mutex::default(),
             labelled: broadcast::channel(LABELS).0,
         }
+    }
+
+    /// Learning goes on after the checkpoint of a tick with which the partitions ended here.
+    pub(super) fn resumed(&self, at: &CommittedTick, ends: &[Offset]) {
+        for (learned, end) in self.learned_ends.iter().zip(ends) {
+            learned.store(end.0, Ordering::Relaxed);
+        }
+        self.fed(at);
     }
 
     /// A tick was read from the log.
@@ -118,6 +126,11 @@ impl Progress {
 
     pub(super) fn watermark(&self) -> Option<Micros> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).watermark
+    }
+
+    /// Changes when [`Self::covered`] does.
+    pub(super) fn coverage(&self) -> watch::Receiver<Option<Tick>> {
+        self.covered.clone()
     }
 
     /// The last tick whose rows are all in files.

@@ -191,11 +191,22 @@ pub(super) struct RawLog {
     pub tick_ms: u64,
     pub queue_events_max: u64,
     pub queue_bytes_max: u64,
+    /// 0: for ever.
+    pub retention_s: u64,
+    /// 0: without bound.
+    pub retention_bytes: u64,
 }
 
 impl Default for RawLog {
     fn default() -> Self {
-        Self { partitions: 8, tick_ms: 50, queue_events_max: 65_536, queue_bytes_max: 64 << 20 }
+        Self {
+            partitions: 8,
+            tick_ms: 50,
+            queue_events_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            retention_s: 7 * 86_400,
+            retention_bytes: 8 << 30,
+        }
     }
 }
 
@@ -217,6 +228,7 @@ pub(super) struct RawEngine {
     pub cluster_sessions_min: u64,
     pub alert_budget: f64,
     pub leave_out_terms: Vec<String>,
+    pub checkpoint_interval_s: u64,
 }
 
 impl Default for RawEngine {
@@ -236,6 +248,7 @@ impl Default for RawEngine {
             cluster_sessions_min: 4,
             alert_budget: 0.01,
             leave_out_terms: Vec::new(),
+            checkpoint_interval_s: 60,
         }
     }
 }

@@ -16,8 +16,8 @@ use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
 use super::{
-    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Terms, Tls,
-    Tracing,
+    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Retention,
+    Terms, Tls, Tracing,
 };
 use super::{aggregate, auth, history, terms};
 
@@ -145,6 +145,11 @@ impl Check<'_> {
             tick: millis(number!(self, raw.log.tick_ms, 1..=10_000)),
             queue_events_max: number!(self, raw.log.queue_events_max, 1..=100_000_000),
             queue_bytes_max: number!(self, raw.log.queue_bytes_max, 65_536..=1024 * GIB),
+            retention: Retention {
+                age: Some(seconds(number!(self, raw.log.retention_s, 0..=315_360_000))).filter(|age| !age.is_zero()),
+                bytes: Some(number!(self, raw.log.retention_bytes, 0..=1024 * 1024 * GIB) as u64)
+                    .filter(|most| *most > 0),
+            },
         })
     }
 
@@ -170,6 +175,7 @@ impl Check<'_> {
             },
             alert_budget: self.probability("engine.alert_budget", raw.engine.alert_budget)?,
             left_out: self.left_out(&raw.engine.leave_out_terms)?,
+            checkpoint_interval: seconds(number!(self, raw.engine.checkpoint_interval_s, 1..=86_400)),
         })
     }
 

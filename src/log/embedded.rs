@@ -18,8 +18,9 @@ use super::head::{Committed, Head};
 use super::queue::{Drained, Forwarded, GatewayLife, Queue, QueueLimits, gap_event};
 use super::store::{Meta, Store, Sync};
 use super::writer::Writer;
-use super::{Commit, EventLog, LogError, LogFull, LogOptions, Tail, committer};
+use super::{Commit, EventLog, LogError, LogFull, LogOptions, Removal, Tail, committer, retention};
 use crate::clock::EventClock;
+use crate::config::Retention;
 
 /// How the log is doing.
 #[derive(Clone, Debug)]
@@ -181,6 +182,40 @@ impl EmbeddedLog {
         Tail::new(Arc::clone(&self.inner.store), Arc::clone(&self.inner.head), after)
     }
 
+    /// The first tick that is still here; `None` = the log is whole.
+    #[must_use]
+    pub fn floor(&self) -> Option<Tick> {
+        self.inner.store.floor()
+    }
+
+    /// Where each partition ended with this tick; `None` = the log has no such tick.
+    pub fn ends_at(&self, tick: Tick) -> Result<Option<Vec<Offset>>, LogError> {
+        retention::ends_at(&self.inner.store, tick)
+    }
+
+    /// What the log takes on its disk.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        retention::bytes(&self.inner.store)
+    }
+
+    /// Removes what is older or more than `retention` allows, but nothing from `needed` on. Says where the log begins
+    /// now, if that has changed.
+    pub fn retain(&self, retention: &Retention, needed: Tick) -> Result<Option<Tick>, LogError> {
+        let watermark = self.inner.head.committed().watermark;
+        match retention::first_kept(&self.inner.store, retention, watermark)?.map(|tick| tick.min(needed)) {
+            Some(before) if before > self.floor().unwrap_or_default() => {
+                self.remove_before(before, Removal::WholeFiles)?;
+                Ok(Some(before))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Removes every tick before this one.
+    pub fn remove_before(&self, tick: Tick, removal: Removal) -> Result<(), LogError> {
+        retention::remove_before(&self.inner.store, tick, removal)
+    }
+
     /// Commits what is queued and marks the log as closed. Tails can still read to its end.
     ///
     /// # Errors
@@ -321,6 +356,8 @@ impl Inner {
         }
         written?;
         let prepared = writer.pending.take().expect("it was just written");
+        let point = crate::faults::point("log-committed");
+        debug_assert!(point.is_ok(), "a commit that succeeded cannot fail any more");
         // The tails first: whoever learns that an event is durable finds it there.
         let tick = prepared.tick.tick;
         self.head.publish(prepared.tick, writer.ends().to_vec());

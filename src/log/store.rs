@@ -3,13 +3,15 @@
 //! * `records`: (tick, partition) → the block of that partition's records in that tick. Keys only grow, so compaction
 //!   moves files instead of rewriting them, and a tail reads one range.
 //! * `bindings`: tick → [`v1::Binding`].
-//! * `meta`: [`v1::LogState`], the marks of the gateways, and whether the log was closed.
+//! * `meta`: [`v1::LogState`], the marks of the gateways, where the log begins, and whether it was closed.
 //!
 //! Not here: what a tick is made of (`writer`). After an I/O error fjall accepts nothing more until it is reopened.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fjall::config::BlockSizePolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -25,6 +27,8 @@ use super::writer::Prepared;
 
 const STATE: &[u8] = b"state";
 const CLEAN: &[u8] = b"clean";
+/// The first tick that is kept, big endian; absent while the log is whole.
+const FLOOR: &[u8] = b"floor";
 const MARK: &[u8] = b"mark/";
 
 /// Whether a write has to survive a power failure before it counts.
@@ -36,10 +40,10 @@ pub(super) enum Sync {
 
 /// The open database. Readers hold it only while they read, so that it can be reopened.
 pub(super) struct Tables {
-    db: Database,
+    pub(super) db: Database,
     pub(super) records: Keyspace,
     pub(super) bindings: Keyspace,
-    meta: Keyspace,
+    pub(super) meta: Keyspace,
 }
 
 /// The database, which is absent while an I/O error keeps it from being reopened.
@@ -47,6 +51,8 @@ pub(super) struct Tables {
 pub(super) struct Store {
     path: PathBuf,
     tables: Mutex<Option<Arc<Tables>>>,
+    /// Ticks before this are gone, even where bytes of them are left; 0 = the log is whole.
+    floor: AtomicU64,
     /// Commits that are still to fail.
     #[cfg(test)]
     pub(super) faults: std::sync::atomic::AtomicU32,
@@ -55,12 +61,32 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, LogError> {
         let tables = open_whole(path)?;
+        let floor = tables.floor().map_err(|source| LogError::opening(path, source))?;
         Ok(Self {
             path: path.to_owned(),
+            floor: AtomicU64::new(floor.map_or(0, |tick| tick.0)),
             tables: Mutex::new(Some(Arc::new(tables))),
             #[cfg(test)]
             faults: Default::default(),
         })
+    }
+
+    /// The first tick that is kept; `None` = the log is whole.
+    pub(super) fn floor(&self) -> Option<Tick> {
+        Some(Tick(self.floor.load(Ordering::Acquire))).filter(|floor| floor.0 > 0)
+    }
+
+    /// From here on the log begins at `floor`, whatever becomes of the bytes before it.
+    pub(super) fn raise_floor(&self, floor: Tick) -> Result<(), LogError> {
+        let raise = || {
+            let tables = self.open_tables()?;
+            let mut batch = tables.db.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&tables.meta, FLOOR, floor.0.to_be_bytes());
+            batch.commit()
+        };
+        raise().map_err(|source| self.read_error(source))?;
+        self.floor.fetch_max(floor.0, Ordering::AcqRel);
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -95,6 +121,31 @@ impl Store {
         }
         *tables = Some(Arc::new(fresh));
         Ok(())
+    }
+
+    /// Begins a new journal, so that what was removed from the tables is not left in an old one. Commits and readers wait.
+    pub(super) fn renew_journals(&self) -> Result<(), LogError> {
+        let mut held = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut tables) = held.take() else { return Err(self.read_error(fjall::Error::Poisoned)) };
+        // Whoever still holds it is in the middle of a commit or a read.
+        let tables = loop {
+            match Arc::try_unwrap(tables) {
+                Ok(alone) => break alone,
+                Err(shared) => tables = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let flushed = [&tables.records, &tables.bindings, &tables.meta]
+            .into_iter()
+            .try_for_each(|keyspace| keyspace.rotate_memtable_and_wait().map(drop));
+        drop(tables);
+        if flushed.is_ok() {
+            // Everything is in tables now.
+            let io = |source| LogError::Journal { path: self.path.clone(), source };
+            journal::journals(&self.path).into_iter().try_for_each(std::fs::remove_file).map_err(io)?;
+        }
+        *held = Some(Arc::new(open_whole(&self.path)?));
+        flushed.map_err(|source| self.read_error(source))
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {
@@ -135,14 +186,13 @@ impl Store {
         LogError::Read { path: newest_journal(&self.path), source }
     }
 
-    fn open_tables(&self) -> fjall::Result<Arc<Tables>> {
+    pub(super) fn open_tables(&self) -> fjall::Result<Arc<Tables>> {
         self.tables().ok_or(fjall::Error::Poisoned)
     }
 
     #[cfg(test)]
     fn fail_if_told(&self) -> fjall::Result<()> {
-        use std::sync::atomic::Ordering::SeqCst;
-        let told = self.faults.fetch_update(SeqCst, SeqCst, |faults| faults.checked_sub(1)).is_ok();
+        let told = self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |faults| faults.checked_sub(1)).is_ok();
         if told { Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()) } else { Ok(()) }
     }
 }
@@ -209,6 +259,11 @@ impl Tables {
         })
     }
 
+    fn floor(&self) -> fjall::Result<Option<Tick>> {
+        let floor = self.meta.get(FLOOR)?;
+        Ok(floor.and_then(|bytes| Some(Tick(u64::from_be_bytes(bytes[..].try_into().ok()?)))))
+    }
+
     fn last_binding(&self) -> fjall::Result<Option<v1::Binding>> {
         self.bindings.last_key_value().map(|guard| decode(&guard.value()?)).transpose()
     }
@@ -251,6 +306,6 @@ fn mark_key(life: GatewayLife) -> Vec<u8> {
     [MARK, &life.gateway.to_be_bytes(), &life.epoch.to_be_bytes()].concat()
 }
 
-fn decode<M: Message + Default>(value: &[u8]) -> fjall::Result<M> {
+pub(super) fn decode<M: Message + Default>(value: &[u8]) -> fjall::Result<M> {
     M::decode(value).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error).into())
 }

@@ -82,6 +82,7 @@ impl Tail {
     fn read(&mut self, tables: &Tables) -> Result<(), LogError> {
         let mut ends = self.ends(tables)?;
         let from = self.after.map_or(0, |tick| tick.0.saturating_add(1));
+        let from = self.store.floor().map_or(from, |floor| from.max(floor.0));
         // The bindings' view comes first: whatever it shows, the records' view has too.
         let mut bindings = tables.bindings.range(from.to_be_bytes()..);
         let mut records = tables.records.range(record_key(Tick(from), 0)..);

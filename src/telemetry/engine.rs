@@ -26,6 +26,13 @@ pub struct EngineMetrics {
     pub events_late: IntCounter,
     pub events_duplicate: IntCounter,
     pub records_corrupt: IntCounter,
+    /// Seconds, of the slowest worker.
+    pub checkpoint_pause: Histogram,
+    /// Seconds, beside the engine.
+    pub checkpoint_duration: Histogram,
+    pub checkpoint_bytes: IntGauge,
+    pub checkpoint_errors: IntCounter,
+    pub checkpoint_age: Age,
 }
 
 impl EngineMetrics {
@@ -49,6 +56,11 @@ impl EngineMetrics {
             events_late: counter(names::EVENTS_LATE)?,
             events_duplicate: counter(names::EVENTS_DUPLICATE)?,
             records_corrupt: counter(names::RECORDS_CORRUPT)?,
+            checkpoint_pause: register::histogram(registry, names::CHECKPOINT_PAUSE, &register::WORK_BUCKETS)?,
+            checkpoint_duration: register::histogram(registry, names::CHECKPOINT_DURATION, &register::WORK_BUCKETS)?,
+            checkpoint_bytes: gauge(names::CHECKPOINT_BYTES)?,
+            checkpoint_errors: counter(names::CHECKPOINT_ERRORS)?,
+            checkpoint_age: Age::register(registry, names::CHECKPOINT_AGE, f64::NAN)?,
         })
     }
 

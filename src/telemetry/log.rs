@@ -15,6 +15,10 @@ pub struct LogMetrics {
     commit_errors: IntCounter,
     /// Seconds.
     commit_duration: Histogram,
+    /// On disk.
+    pub bytes: IntGauge,
+    /// The first tick that is kept.
+    pub first_tick: IntGauge,
 }
 
 impl LogMetrics {
@@ -26,6 +30,8 @@ impl LogMetrics {
             durable_lag: Age::register(registry, names::LOG_DURABLE_LAG, 0.0)?,
             commits: register::counter(registry, names::LOG_COMMITS)?,
             commit_errors: register::counter(registry, names::LOG_COMMIT_ERRORS)?,
+            bytes: register::gauge(registry, names::LOG_BYTES)?,
+            first_tick: register::gauge(registry, names::LOG_FIRST_TICK)?,
             commit_duration: register::histogram(registry, names::LOG_COMMIT_DURATION, &register::WORK_BUCKETS)?,
         })
     }

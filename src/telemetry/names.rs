@@ -33,6 +33,9 @@ pub const LOG_DURABLE_LAG: Name =
 pub const LOG_COMMITS: Name = Name("undercurrent_log_commits_total", "Group commits.");
 pub const LOG_COMMIT_ERRORS: Name = Name("undercurrent_log_commit_errors_total", "Group commits that failed.");
 pub const LOG_COMMIT_DURATION: Name = Name("undercurrent_log_commit_duration_seconds", "Time of a group commit.");
+pub const LOG_BYTES: Name = Name("undercurrent_log_bytes", "What the log takes on its disk.");
+pub const LOG_FIRST_TICK: Name =
+    Name("undercurrent_log_first_tick", "First tick that the log still holds; 0 = the log is whole.");
 
 pub const FRONTIER_AGE: Name = Name(
     "undercurrent_engine_frontier_age_seconds",
@@ -61,6 +64,14 @@ pub const EVENTS_LATE: Name =
 pub const EVENTS_DUPLICATE: Name = Name("undercurrent_events_duplicate_total", "Events dropped as seen before.");
 pub const RECORDS_CORRUPT: Name =
     Name("undercurrent_records_corrupt_total", "Records of the log that could not be decoded.");
+pub const CHECKPOINT_PAUSE: Name =
+    Name("undercurrent_checkpoint_pause_seconds", "Time for which learning stood still to say what it knows.");
+pub const CHECKPOINT_DURATION: Name =
+    Name("undercurrent_checkpoint_duration_seconds", "Time of writing a checkpoint, beside learning.");
+pub const CHECKPOINT_BYTES: Name = Name("undercurrent_checkpoint_bytes", "Size of the newest checkpoint.");
+pub const CHECKPOINT_ERRORS: Name = Name("undercurrent_checkpoint_errors_total", "Checkpoints that were not written.");
+pub const CHECKPOINT_AGE: Name =
+    Name("undercurrent_checkpoint_age_seconds", "Time since a checkpoint was written; NaN = none was in this life.");
 
 pub const HISTORY_QUEUE_TICKS: Name = Name("undercurrent_history_queue_ticks", "Ticks that wait to be written.");
 pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows handed to the writer, by table.");

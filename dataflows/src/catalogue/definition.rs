@@ -15,7 +15,7 @@ const DIFFERENCES_MAX: usize = 16;
 /// Letters of a text that are shown.
 const SHOWN: usize = 120;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Definition {
     pub(super) name: String,
     /// Of the canonical text: order of keys and white space do not change it.

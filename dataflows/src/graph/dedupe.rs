@@ -8,10 +8,10 @@ use undercurrent_schemas::v1::EventId;
 const REMEMBERED: usize = 4096;
 
 /// The ids seen lately in one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Seen(BTreeMap<(u64, u64), Sequences>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Sequences {
     recent: BTreeSet<u64>,
     /// Everything up to here counts as seen: its ids were let go.

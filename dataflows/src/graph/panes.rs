@@ -5,7 +5,9 @@
 //! `+sum` a tick and key now, and one `-sum` when the watermark makes the pane final: aggregates, never events. Until
 //! then a late call changes the pane: the old values go, the new ones come.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use differential_dataflow::difference::{Abelian as _, Semigroup as _};
 use differential_dataflow::operators::CountTotal as _;
@@ -41,17 +43,18 @@ pub(super) struct Opened {
 /// The features of every pane that is not final yet, and the names of the entities whose panes opened.
 pub(super) fn pane_features<'scope>(
     measures: StreamVec<'scope, u64, Measured>,
-    settings: &WindowSettings,
+    combiner: Rc<RefCell<Combiner>>,
+    earlier: VecCollection<'scope, u64, PaneKey, Aggregate>,
 ) -> (StreamVec<'scope, u64, Opened>, VecCollection<'scope, u64, (PaneKey, Aggregate)>) {
     let mut builder = OperatorBuilder::new("Panes".to_owned(), measures.scope());
     let mut input = builder.new_input(measures, Pipeline);
     let (opened, opened_stream) = builder.new_output();
     let (updates, updates_stream) = builder.new_output();
     let (mut opened, mut updates) = (OutputBuilder::from(opened), OutputBuilder::from(updates));
-    let mut combiner = Combiner::new(settings);
     builder.build(move |_capabilities| {
         move |_frontiers| {
             let (mut opened, mut updates) = (opened.activate(), updates.activate());
+            let mut combiner = combiner.borrow_mut();
             input.for_each_stamp(|capability, data| {
                 let Some(tick) = capability.least().copied() else { return };
                 for measured in data.flat_map(|batch: &mut Vec<Measured>| batch.drain(..)) {
@@ -65,7 +68,8 @@ pub(super) fn pane_features<'scope>(
             });
         }
     });
-    let panes = updates_stream.container::<Vec<(PaneKey, u64, Aggregate)>>().as_collection().count_total();
+    let updates = updates_stream.container::<Vec<(PaneKey, u64, Aggregate)>>().as_collection();
+    let panes = updates.concat(earlier).count_total();
     (opened_stream, panes)
 }
 
@@ -73,7 +77,7 @@ pub(super) fn pane_features<'scope>(
 type Sums = HashMap<EntityKey, Aggregate, RandomState>;
 
 /// Sums calls by (pane, entity) before differential sees them, and remembers what to take back when a pane is final.
-struct Combiner {
+pub(super) struct Combiner {
     pane_us: i64,
     lateness_us: i64,
     watermark: Micros,
@@ -82,9 +86,10 @@ struct Combiner {
 }
 
 impl Combiner {
-    fn new(settings: &WindowSettings) -> Self {
+    /// `watermark`: of the tick before the first.
+    pub(super) fn new(settings: &WindowSettings, watermark: Micros) -> Self {
         let (pane_us, lateness_us) = (settings.pane_us(), settings.lateness_us);
-        Self { pane_us, lateness_us, watermark: Micros(i64::MIN), inserted: BTreeMap::new() }
+        Self { pane_us, lateness_us, watermark, inserted: BTreeMap::new() }
     }
 
     /// The changes of one tick, and what they are the first of.
@@ -121,6 +126,29 @@ impl Combiner {
         (news, flat(withdrawn).chain(flat(added)))
     }
 
+    /// What there is between two ticks, in an order of its own.
+    pub(super) fn panes(&self) -> Panes {
+        // Settings are of the run, the watermark of the tick.
+        let Self { pane_us: _, lateness_us: _, watermark: _, inserted } = self;
+        let sorted = |sums: &Sums| {
+            let mut sums: Vec<_> = sums.iter().map(|(entity, sum)| (*entity, sum.clone())).collect();
+            sums.sort_unstable_by_key(|(entity, _)| *entity);
+            sums
+        };
+        let inserted = inserted.iter().map(|(start, sums)| (*start, sorted(sums))).collect();
+        Panes { inserted }
+    }
+
+    /// Takes over what another worker, or another life of this one, has put into panes.
+    pub(super) fn take_over(&mut self, panes: Panes) {
+        for (start, sums) in panes.inserted {
+            let known = self.inserted.entry(start).or_default();
+            for (entity, sum) in sums {
+                known.entry(entity).or_default().plus_equals(&sum);
+            }
+        }
+    }
+
     fn is_final(&self, start: Micros) -> bool {
         start.plus(self.pane_us + self.lateness_us) < self.watermark
     }
@@ -138,6 +166,21 @@ impl Combiner {
             withdrawn.insert(start, sums);
         }
         withdrawn
+    }
+}
+
+/// What a combiner keeps, as an image has it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Panes {
+    inserted: Vec<(Micros, Vec<(EntityKey, Aggregate)>)>,
+}
+
+impl Panes {
+    /// What differential was given of it.
+    pub(super) fn updates(&self) -> impl Iterator<Item = (PaneKey, Aggregate)> + '_ {
+        self.inserted.iter().flat_map(|(start, sums)| {
+            sums.iter().map(|(entity, sum)| (PaneKey { start: *start, entity: *entity }, sum.clone()))
+        })
     }
 }
 

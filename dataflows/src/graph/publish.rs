@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -25,6 +26,7 @@ use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::alerts::Alerts;
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cell, CellChanges, Clusters};
+use crate::image::{Kind, Section};
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::Counters;
 
@@ -73,7 +75,8 @@ pub(super) fn published<'scope>(
     opened: StreamVec<'scope, u64, Opened>,
     panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
     cells: VecCollection<'scope, u64, (Cell, Cell)>,
-    mut state: Option<State>,
+    state: Option<Rc<RefCell<State>>>,
+    resumed: Option<Tick>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
 ) -> StreamVec<'scope, u64, ()> {
     let mut builder = OperatorBuilder::new("Publish".to_owned(), rows.scope());
@@ -113,9 +116,11 @@ pub(super) fn published<'scope>(
                     break;
                 }
                 let (tick, stash) = first.remove_entry();
-                if let Some(state) = &mut state {
-                    outputs.borrow_mut().push_back(state.close(Tick(tick), stash));
-                }
+                // What was fed from an image is known: it comes once more, as the totals of the image's own tick.
+                let Some(state) = state.as_ref().filter(|_| resumed.is_none_or(|resumed| resumed.0 < tick)) else {
+                    continue;
+                };
+                outputs.borrow_mut().push_back(state.borrow_mut().close(Tick(tick), stash));
             }
         }
     });
@@ -131,6 +136,31 @@ pub(super) struct State {
     catalogue: Catalogue,
     alerts: Alerts,
     clusters: Clusters,
+    /// Of all ticks.
+    totals: Counters,
+    open_sessions: usize,
+}
+
+/// Of [`State`], what an image has beside the model.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Published {
+    names: BTreeMap<u64, String>,
+    windows: Windows,
+    catalogue: Catalogue,
+    alerts: Alerts,
+    totals: Counters,
+    open_sessions: usize,
+    clusters: Clusters,
+}
+
+/// The model as an image has it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Sums {
+    version: ModelVersion,
+    /// Sorted by entry.
+    pub(super) totals: Vec<(Entry, u64)>,
+    /// Sorted by hash.
+    names: Vec<(u64, Box<str>)>,
 }
 
 impl State {
@@ -142,7 +172,54 @@ impl State {
             catalogue: Catalogue::default(),
             alerts: Alerts::default(),
             clusters: Clusters::default(),
+            totals: Counters::default(),
+            open_sessions: 0,
         }
+    }
+
+    /// What an image has, under these settings; its model is live at once.
+    pub(super) fn resumed(
+        mut publisher: Publisher,
+        published: Published,
+        sums: Sums,
+        settings: WindowSettings,
+    ) -> Self {
+        let Sums { version, totals, names } = sums;
+        if version > ModelVersion::default() {
+            let names = names.into_iter().map(|(hash, name)| (hash, name.into())).collect();
+            publisher.restart(ModelChange { version, totals, names });
+        }
+        let Published { names, windows, catalogue, alerts, totals, open_sessions, clusters } = published;
+        Self {
+            publisher,
+            names,
+            windows: windows.resumed(settings),
+            catalogue,
+            alerts,
+            totals,
+            open_sessions,
+            clusters,
+        }
+    }
+
+    /// As if the tick of the image had just been closed: what is live, and what was counted so far.
+    pub(super) fn resumed_output(&self, tick: Tick, watermark: Micros) -> TickOutput {
+        let (live, counters, open_sessions) = (self.windows.all_live(), self.totals, self.open_sessions);
+        TickOutput { tick, watermark, live, counters, open_sessions, ..TickOutput::default() }
+    }
+
+    /// What there is between two ticks.
+    pub(super) fn sections(&self) -> [Section; 2] {
+        let Self { publisher, names, windows, catalogue, alerts, totals, open_sessions, clusters } = self;
+        let model = publisher.live().as_change();
+        let sums = Sums {
+            version: model.version,
+            totals: model.totals,
+            names: model.names.iter().map(|(hash, name)| (*hash, (&**name).into())).collect(),
+        };
+        // By reference, field by field, in the order of `Published`.
+        let published = (names, windows, catalogue, alerts, totals, open_sessions, clusters);
+        [Section::encode(Kind::Published, 0, &published), Section::encode(Kind::Model, 0, &sums)]
     }
 
     fn close(&mut self, tick: Tick, stash: Stash) -> TickOutput {
@@ -180,6 +257,8 @@ impl State {
         let changes = self.windows.take(stash.panes, output.watermark);
         (output.features, output.live) = (changes.rows, changes.live);
         number(&mut output.features, tick, |row| &mut row.source);
+        self.totals.add(&output.counters);
+        self.open_sessions = output.open_sessions;
         output
     }
 

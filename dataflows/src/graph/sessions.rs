@@ -1,6 +1,8 @@
 //! Stages 1, 2 and 5 of the dataflow: decode, drop duplicates, pair, follow sessions, score and teach. Plain timely:
 //! each record is read once and forgotten, so differential would only add cost.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::consolidation::consolidate;
@@ -56,16 +58,10 @@ pub(super) struct Sessions<'scope> {
 /// The sessions of this worker's partitions.
 pub(super) fn sessions<'scope>(
     ticks: StreamVec<'scope, u64, Arc<CommittedTick>>,
-    settings: &GraphSettings,
+    mine: Rc<RefCell<Vec<PartitionState>>>,
     slot: ModelSlot,
 ) -> Sessions<'scope> {
     let scope = ticks.scope();
-    let (worker, workers) = (scope.index() as u32, scope.peers() as u32);
-    let mut mine: Vec<_> = (0..settings.partitions)
-        .filter(|partition| partition % workers == worker)
-        .map(|partition| PartitionState::new(Partition(partition), settings))
-        .collect();
-
     let mut builder = OperatorBuilder::new("Sessions".to_owned(), scope);
     let mut input = builder.new_input(ticks, Pipeline);
     let (rows, rows_stream) = builder.new_output();
@@ -80,7 +76,7 @@ pub(super) fn sessions<'scope>(
             let (mut sums, mut cells) = (sums.activate(), cells.activate());
             input.for_each_stamp(|capability, data| {
                 for tick in data.flat_map(|batch: &mut Vec<Arc<CommittedTick>>| batch.drain(..)) {
-                    let (of_tick, outbox) = one_tick(&mut mine, &tick, slot.load().as_deref());
+                    let (of_tick, outbox) = one_tick(&mut mine.borrow_mut(), &tick, slot.load().as_deref());
                     rows.session(&capability).give(of_tick);
                     let watermark = tick.watermark;
                     measures.session(&capability).give(Measured { watermark, measures: outbox.measures });
@@ -101,8 +97,9 @@ pub(super) fn sessions<'scope>(
 /// The model's sums as differential keeps them: every entry with its total.
 pub(super) fn model_sums<'scope>(
     changes: StreamVec<'scope, u64, (Entry, u64, isize)>,
+    earlier: VecCollection<'scope, u64, Entry>,
 ) -> VecCollection<'scope, u64, (Entry, isize)> {
-    changes.as_collection().count_total()
+    changes.as_collection().concat(earlier).count_total()
 }
 
 /// The local combiner: one change for each entry and tick.
@@ -113,14 +110,25 @@ fn combined(sums: Vec<(Entry, i64)>) -> Vec<(Entry, isize)> {
 }
 
 /// One partition's state.
-struct PartitionState {
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct PartitionState {
     sessions: PartitionSessions,
     seen: Seen,
 }
 
 impl PartitionState {
-    fn new(partition: Partition, settings: &GraphSettings) -> Self {
+    pub(super) fn new(partition: Partition, settings: &GraphSettings) -> Self {
         Self { sessions: PartitionSessions::new(partition, settings.sessions), seen: Seen::default() }
+    }
+
+    /// What was read from an image, made to go on under these settings.
+    pub(super) fn resumed(self, settings: &GraphSettings) -> Self {
+        let Self { sessions, seen } = self;
+        Self { sessions: sessions.resumed(settings.sessions), seen }
+    }
+
+    pub(super) fn partition(&self) -> Partition {
+        self.sessions.partition()
     }
 
     fn records(&mut self, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {

@@ -14,6 +14,7 @@ use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
+use crate::shared;
 
 /// A kind of window: `size_us` long, one every `hop_us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,24 +121,31 @@ pub(super) struct WindowChanges {
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// All windows that are not final.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Windows {
+    /// Of this run: a checkpoint may be of another.
+    #[serde(skip)]
     settings: WindowSettings,
+    #[serde(with = "by_key")]
     entities: Map<EntityKey, EntityWindows>,
     /// Windows by when they are full, and later by when they are final.
     due: BTreeMap<Micros, Vec<(WindowKey, Due)>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Due {
     Full,
     Final,
 }
 
+#[derive(Serialize, Deserialize)]
 struct EntityWindows {
+    #[serde(with = "shared")]
     entity: Arc<Entity>,
     windows: Vec<OpenWindow>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct OpenWindow {
     key: WindowKey,
     now: Aggregate,
@@ -145,7 +153,37 @@ struct OpenWindow {
     told: Option<Aggregate>,
 }
 
+/// Entities in the order of their keys.
+mod by_key {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{EntityKey, EntityWindows, Map};
+
+    pub(super) fn serialize<S: Serializer>(of: &Map<EntityKey, EntityWindows>, to: S) -> Result<S::Ok, S::Error> {
+        let mut sorted: Vec<_> = of.iter().collect();
+        sorted.sort_unstable_by_key(|(key, _)| **key);
+        to.collect_seq(sorted)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Map<EntityKey, EntityWindows>, D::Error> {
+        Ok(Vec::<(EntityKey, EntityWindows)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 impl Windows {
+    /// What was read from an image, made to go on under these settings.
+    pub(super) fn resumed(mut self, settings: WindowSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The features that every entity has now.
+    pub(super) fn all_live(&self) -> Vec<(EntityKey, Option<LiveFeatures>)> {
+        let mut keys: Vec<_> = self.entities.keys().copied().collect();
+        keys.sort_unstable();
+        keys.into_iter().filter_map(|key| Some((key, Some(self.live(key)?)))).collect()
+    }
+
     pub(super) fn new(settings: WindowSettings) -> Self {
         Self { settings, entities: Map::default(), due: BTreeMap::new() }
     }

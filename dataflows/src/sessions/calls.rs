@@ -10,7 +10,7 @@ use super::{Identity, Measure, Outbox, Settings, Timing};
 use crate::session::{Answer, CallFact};
 
 /// The calls of one session that are not settled yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Calls {
     /// By JSON-RPC id, oldest first: honest clients reuse ids.
     open: BTreeMap<String, VecDeque<Request>>,
@@ -19,7 +19,7 @@ pub(super) struct Calls {
     waiting: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Request {
     part: u32,
     text: RequestText,
@@ -27,7 +27,7 @@ struct Request {
 }
 
 /// What only the row needs.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct RequestText {
     /// As JSON text.
     jsonrpc_id: String,
@@ -36,7 +36,7 @@ struct RequestText {
     verdict: Option<v1::Verdict>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Response {
     outcome: CallOutcome,
     error_type: String,

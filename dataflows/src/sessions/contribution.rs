@@ -13,7 +13,7 @@ use crate::session::SessionFact;
 use crate::teach;
 
 /// Of one part.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Contribution {
     /// What the learning gate gave it.
     gate_weight: u32,
@@ -32,7 +32,7 @@ pub(super) struct Contribution {
 }
 
 /// Bins fit 16 bits: a contribution is kept for as long as it can be unlearned.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Terms {
     session: [u16; SESSION_TERMS.len()],
     calls: Box<[[u16; CALL_TERMS.len()]]>,

@@ -8,7 +8,7 @@ use crate::model::{NONE, name_text};
 use crate::session::{SessionFact, none};
 
 /// Texts by name hash; tells the outbox each one once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Dictionary(BTreeMap<u64, String>);
 
 impl Dictionary {

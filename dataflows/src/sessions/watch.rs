@@ -38,7 +38,7 @@ const SECRET_NAMES: [&str; 10] =
     ["password", "passwd", "passphrase", "pin", "otp", "secret", "token", "apikey", "credential", "credentials"];
 
 /// What the rules remember of one part of a session.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Watch {
     /// Fingerprints of the last two calls, nearest first.
     last: [Option<u64>; 2],
@@ -50,7 +50,7 @@ pub(super) struct Watch {
 }
 
 /// How often in a row, and whether that was told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Count {
     now: u32,
     told: bool,

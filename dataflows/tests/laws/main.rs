@@ -7,6 +7,7 @@ mod features;
 mod groups;
 mod labels;
 mod learning;
+mod resuming;
 mod rules;
 mod run;
 mod scoring;

@@ -51,7 +51,7 @@ pub(crate) fn run(settings: &GraphSettings, workers: usize, ticks: &[Arc<Committ
     let (settings, ticks, of_workers) = (settings.clone(), ticks.to_vec(), slot.clone());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let publisher = if worker.index() == 0 { publisher.lock().expect("no worker panicked").take() } else { None };
-        let mut graph = Graph::build(worker, &settings, &of_workers, publisher);
+        let mut graph = Graph::build(worker, &settings, &of_workers, publisher, None);
         for tick in &ticks {
             graph.step(worker, tick);
         }

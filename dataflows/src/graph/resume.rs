@@ -1,0 +1,142 @@
+//! What outlives a tick, of all operators of one worker: how it becomes a part of an image, and how an image is dealt
+//! over the workers that there are now.
+//!
+//! An operator that keeps anything keeps it in [`Kept`], and nowhere else. The differential collections are in no image:
+//! they are fed again from what was put into them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use undercurrent_schemas::ids::{Micros, Partition, Tick};
+
+use super::GraphSettings;
+use super::aggregate::Aggregate;
+use super::panes::{Combiner, PaneKey, Panes};
+use super::publish::{Published, State, Sums};
+use super::sessions::PartitionState;
+use crate::clusters::Cell;
+use crate::image::{Image, ImageError, Kind, Section};
+use crate::model::{Entry, Part, Publisher};
+
+/// The state of one worker's operators.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) partitions: Rc<RefCell<Vec<PartitionState>>>,
+    pub(super) combiner: Rc<RefCell<Combiner>>,
+    /// On worker 0.
+    pub(super) published: Option<Rc<RefCell<State>>>,
+}
+
+/// What differential is given before the first tick.
+#[derive(Default)]
+pub(super) struct Seeds {
+    pub(super) sums: Vec<(Entry, isize)>,
+    pub(super) cells: Vec<(Cell, isize)>,
+    pub(super) panes: Vec<(PaneKey, Aggregate)>,
+}
+
+impl Kept {
+    /// This worker's part of an image.
+    pub(super) fn sections(&self, worker: u32) -> Vec<Section> {
+        let Self { partitions, combiner, published } = self;
+        let of_partition = |state: &PartitionState| Section::encode(Kind::Partition, state.partition().0, state);
+        let mut sections: Vec<_> = partitions.borrow().iter().map(of_partition).collect();
+        sections.push(Section::encode(Kind::Panes, worker, &combiner.borrow().panes()));
+        sections.extend(published.iter().flat_map(|state| state.borrow().sections()));
+        sections
+    }
+}
+
+/// What one worker goes on with.
+pub struct Start {
+    pub(super) tick: Tick,
+    pub(super) watermark: Micros,
+    partitions: Vec<PartitionState>,
+    panes: Vec<Panes>,
+    /// Of worker 0.
+    published: Option<(Published, Sums)>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("tick", &self.tick).finish_non_exhaustive()
+    }
+}
+
+impl Start {
+    /// Deals an image over so many workers: one start for each, in their order.
+    ///
+    /// # Errors
+    /// The image is not of this log, or of no form that this program knows.
+    pub fn deal(image: &Image, settings: &GraphSettings, workers: usize) -> Result<Vec<Self>, ImageError> {
+        let Image { tick, watermark, sections: _ } = *image;
+        let numbers: Vec<_> = image.of_kind(Kind::Partition).map(|section| section.number).collect();
+        if numbers != (0..settings.partitions).collect::<Vec<_>>() {
+            return Err(ImageError::Partitions { tick, found: numbers.len(), asked: settings.partitions });
+        }
+        let empty = || Self { tick, watermark, partitions: Vec::new(), panes: Vec::new(), published: None };
+        let mut starts: Vec<_> = (0..workers).map(|_| empty()).collect();
+        for section in image.of_kind(Kind::Partition) {
+            let state: PartitionState = image.decode(section)?;
+            starts[section.number as usize % workers].partitions.push(state.resumed(settings));
+        }
+        // Whoever withdraws a sum need not have put it in: all that counts is that one does.
+        for section in image.of_kind(Kind::Panes) {
+            starts[section.number as usize % workers].panes.push(image.decode(section)?);
+        }
+        if let Some(first) = starts.first_mut() {
+            first.published = Some((image.only(Kind::Published)?, image.only(Kind::Model)?));
+        }
+        Ok(starts)
+    }
+}
+
+/// What a worker begins with, and what its differential collections are to be given before the first tick.
+pub(super) fn begin(
+    settings: &GraphSettings,
+    publisher: Option<Publisher>,
+    start: Option<Start>,
+    worker: usize,
+    workers: usize,
+) -> (Kept, Seeds) {
+    let watermark = start.as_ref().map_or(Micros(i64::MIN), |start| start.watermark);
+    let mut combiner = Combiner::new(&settings.windows, watermark);
+    let mut seeds = Seeds::default();
+    let (partitions, published) = match start {
+        None => {
+            let mine = (0..settings.partitions).filter(|partition| *partition as usize % workers == worker);
+            let published = publisher.map(|publisher| State::new(publisher, settings.windows.clone()));
+            (mine.map(|partition| PartitionState::new(Partition(partition), settings)).collect(), published)
+        }
+        Some(Start { tick: _, watermark: _, partitions, panes, published }) => {
+            for panes in panes {
+                seeds.panes.extend(panes.updates());
+                combiner.take_over(panes);
+            }
+            let published = publisher.zip(published).map(|(publisher, (published, sums))| {
+                let cells = sums.totals.iter().filter(|(entry, _)| entry.part == Part::Cell);
+                let cell =
+                    |(entry, total): &(Entry, u64)| (Cell { scope: entry.scope, at: entry.key }, *total as isize);
+                seeds.cells = cells.map(cell).collect();
+                seeds.sums = sums.totals.iter().map(|(entry, total)| (*entry, *total as isize)).collect();
+                State::resumed(publisher, published, sums, settings.windows.clone())
+            });
+            (partitions, published)
+        }
+    };
+    let kept = Kept {
+        partitions: Rc::new(RefCell::new(partitions)),
+        combiner: Rc::new(RefCell::new(combiner)),
+        published: published.map(|state| Rc::new(RefCell::new(state))),
+    };
+    (kept, seeds)
+}
+
+/// The panes of all workers as one would have written them.
+pub(crate) fn merged_panes(image: &Image) -> Result<Section, ImageError> {
+    let mut merged = Combiner::new(&super::WindowSettings::default(), image.watermark);
+    for section in image.of_kind(Kind::Panes) {
+        merged.take_over(image.decode(section)?);
+    }
+    Ok(Section::encode(Kind::Panes, 0, &merged.panes()))
+}

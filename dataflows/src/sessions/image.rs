@@ -1,0 +1,56 @@
+//! A partition's sessions as an image has them: each once, under nothing but its own id.
+//!
+//! What can be told from the sessions themselves is not written: the order in which they fall due. What a setting says is
+//! of the run that reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use undercurrent_schemas::ids::Micros;
+
+use super::{PartitionSessions, Session, Settings};
+
+impl PartitionSessions {
+    /// What was read from an image, made to go on under these settings.
+    pub(crate) fn resumed(mut self, settings: Settings) -> Self {
+        self.learning.settings = settings;
+        let waits = |session: &&Session| session.due != Micros(i64::MAX);
+        let due = self.sessions.values().filter(waits).map(|session| (session.due, Arc::clone(&session.identity.id)));
+        self.due = due.collect();
+        self
+    }
+}
+
+/// Sessions by their ids.
+pub(super) mod sessions {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Arc, BTreeMap, Session};
+
+    pub(crate) fn serialize<S: Serializer>(of: &BTreeMap<Arc<str>, Session>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(of.values())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Arc<str>, Session>, D::Error> {
+        let sessions = Vec::<Session>::deserialize(from)?;
+        Ok(sessions.into_iter().map(|session| (Arc::clone(&session.identity.id), session)).collect())
+    }
+}
+
+/// Ended parts that are kept.
+pub(super) mod kept {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Arc, BTreeSet, Micros};
+
+    pub(crate) fn serialize<S: Serializer>(of: &BTreeSet<(Micros, Arc<str>, u32)>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(of.iter().map(|(until, id, number)| (until, &**id, number)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeSet<(Micros, Arc<str>, u32)>, D::Error> {
+        let kept = Vec::<(Micros, Box<str>, u32)>::deserialize(from)?;
+        Ok(kept.into_iter().map(|(until, id, number)| (until, Arc::from(id), number)).collect())
+    }
+}

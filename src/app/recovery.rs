@@ -1,0 +1,70 @@
+//! Where a start goes on: the newest checkpoint that is whole, else an older one, else the log from its beginning.
+//!
+//! A checkpoint is of use if the log still has its tick and history has all rows up to it: whatever comes later is
+//! learned again from the log, and written again where it is missing.
+
+use anyhow::Context as _;
+use undercurrent_dataflows::graph::{GraphSettings, Start};
+use undercurrent_schemas::ids::{Micros, Offset, Tick};
+
+use crate::checkpoint::{Checkpoints, Entry};
+use crate::log::EmbeddedLog;
+
+/// What a checkpoint brings back.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) tick: Tick,
+    pub(super) watermark: Micros,
+    /// Where each partition ended with it.
+    pub(super) ends: Vec<Offset>,
+    /// One for each worker.
+    pub(super) starts: Vec<Start>,
+}
+
+/// `None` = the whole log is to be read.
+pub(super) fn resume(
+    checkpoints: &Checkpoints,
+    log: &EmbeddedLog,
+    covered: Option<Tick>,
+    settings: &GraphSettings,
+    workers: usize,
+) -> anyhow::Result<Option<Resumed>> {
+    let (usable, ahead): (Vec<_>, Vec<_>) = checkpoints.entries().iter().partition(|entry| Some(entry.tick) <= covered);
+    for entry in usable.into_iter().rev() {
+        match one(checkpoints, entry, log, settings, workers) {
+            Ok(resumed) => return Ok(Some(resumed)),
+            Err(error) => {
+                tracing::warn!(tick = %entry.tick, error = %format!("{error:#}"), "a checkpoint is of no use; trying an older one");
+            }
+        }
+    }
+    let Some(floor) = log.floor() else { return Ok(None) };
+    // The log alone does not do any more. History that was taken away cannot come back, but what was learned can.
+    for entry in ahead {
+        if let Ok(resumed) = one(checkpoints, entry, log, settings, workers) {
+            tracing::warn!(
+                from = %floor, to = %resumed.tick,
+                "the history does not reach the oldest checkpoint: rows of these ticks are missing in it for good"
+            );
+            return Ok(Some(resumed));
+        }
+    }
+    anyhow::bail!(
+        "the log begins at tick {floor}, and no checkpoint in state/checkpoints from there on can be read by this program: \
+         start the version of undercurrent once more that wrote them, restore state/ from a backup, or move the data \
+         directory away to start anew (what was learned is lost then)"
+    )
+}
+
+fn one(
+    checkpoints: &Checkpoints,
+    entry: &Entry,
+    log: &EmbeddedLog,
+    settings: &GraphSettings,
+    workers: usize,
+) -> anyhow::Result<Resumed> {
+    let ends = log.ends_at(entry.tick)?.context("the log does not have its tick")?;
+    let image = checkpoints.read(entry)?;
+    let starts = Start::deal(&image, settings, workers)?;
+    Ok(Resumed { tick: image.tick, watermark: image.watermark, ends, starts })
+}

@@ -1,0 +1,91 @@
+use std::fs;
+
+use tempfile::TempDir;
+use undercurrent_dataflows::image::{Image, Kind, Section};
+use undercurrent_schemas::ids::{Micros, Tick};
+
+use super::{CheckpointError, Checkpoints};
+
+fn image(tick: u64) -> Image {
+    let section = |kind, number, byte| Section { kind, number, bytes: vec![byte; 10_000] };
+    let sections = vec![section(Kind::Model, 0, 3), section(Kind::Partition, 1, 2), section(Kind::Partition, 0, 1)];
+    Image::of(Tick(tick), Micros(7), sections)
+}
+
+fn ticks(checkpoints: &Checkpoints) -> Vec<u64> {
+    checkpoints.entries().iter().map(|entry| entry.tick.0).collect()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let entry = Checkpoints::open(dir.path()).and_then(|mut all| all.write(&image(5), None)).expect("written");
+    let again = Checkpoints::open(dir.path()).expect("opened again");
+    assert_eq!(again.entries(), std::slice::from_ref(&entry));
+    assert_eq!(again.read(&entry).expect("read"), image(5));
+    assert_eq!(fs::metadata(dir.path().join(&entry.file)).expect("its file").len(), entry.bytes);
+}
+
+#[test]
+fn two_that_can_be_used_are_kept_and_those_that_wait_for_history() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let mut all = Checkpoints::open(dir.path()).expect("opened");
+    let mut check = |tick, covered, expect: &[u64]| {
+        all.write(&image(tick), covered).expect("written");
+        assert_eq!(ticks(&all), expect);
+        let files = fs::read_dir(dir.path()).expect("listed").count();
+        assert_eq!(files, expect.len() + 1, "what is not in the manifest is gone");
+    };
+    check(1, None, &[1]);
+    check(2, Some(Tick(1)), &[1, 2]);
+    check(3, Some(Tick(2)), &[1, 2, 3]);
+    check(4, Some(Tick(2)), &[1, 2, 3, 4]);
+    check(5, Some(Tick(5)), &[4, 5]);
+}
+
+#[test]
+fn damage_anywhere_is_found() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let mut all = Checkpoints::open(dir.path()).expect("opened");
+    let entry = all.write(&image(5), None).expect("written");
+    let path = dir.path().join(&entry.file);
+    let whole = fs::read(&path).expect("read");
+    for at in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&path, &damaged).expect("written");
+        assert!(all.read(&entry).is_err(), "byte {at} of {} may be wrong unnoticed", whole.len());
+        fs::write(&path, &whole[..at]).expect("written");
+        assert!(all.read(&entry).is_err(), "cut at {at}");
+    }
+    fs::write(&path, &whole).expect("written");
+    assert!(all.read(&entry).is_ok());
+}
+
+#[test]
+fn what_an_interrupted_write_left_is_removed() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let entry = Checkpoints::open(dir.path()).and_then(|mut all| all.write(&image(5), None)).expect("written");
+    let (unlisted, unfinished) = (dir.path().join("t=00000000000000000009.image"), dir.path().join("t=9.unfinished"));
+    fs::copy(dir.path().join(&entry.file), &unlisted).expect("copied");
+    fs::write(&unfinished, b"half").expect("written");
+    let again = Checkpoints::open(dir.path()).expect("opened again");
+    assert_eq!(ticks(&again), [5]);
+    assert!(!unlisted.exists() && !unfinished.exists());
+}
+
+#[test]
+fn a_form_that_is_not_known_is_named() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let mut all = Checkpoints::open(dir.path()).expect("opened");
+    let mut entry = all.write(&image(5), None).expect("written");
+    let path = dir.path().join(&entry.file);
+    let text = b"UNDERCURRENT IMAGE\n".len();
+    let whole = fs::read(&path).expect("read");
+    let end = text + memchr::memchr(b'\n', &whole[text..]).expect("a header") + 1;
+    let header = String::from_utf8(whole[text..end].to_vec()).expect("text").replace("\"format\":1", "\"format\":99");
+    entry.hash = format!("{:016x}", undercurrent_schemas::ids::stable_hash(&[header.as_bytes()]));
+    fs::write(&path, [&whole[..text], header.as_bytes(), &whole[end..]].concat()).expect("written");
+    let error = all.read(&entry).expect_err("no such form");
+    assert!(matches!(error, CheckpointError::OtherFormat { found: 99, .. }), "{error}");
+}
