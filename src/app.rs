@@ -17,6 +17,7 @@ mod screen;
 mod serve;
 mod settings;
 mod signals;
+mod state;
 mod status;
 mod wrap;
 
@@ -30,7 +31,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::admin::Labelled;
-use crate::cli::{CheckArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, UninstallArgs, WrapArgs};
+use crate::cli::{
+    CheckArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, StateArgs, UninstallArgs, WrapArgs,
+};
 use crate::config::{Config, Sources};
 use crate::data_dir::DataDir;
 use crate::edge::Saying;
@@ -111,6 +114,11 @@ fn say(sources: Sources, session: &str, saying: Saying) -> anyhow::Result<ExitCo
         println!("{said}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `undercurrent state`.
+pub fn state(args: &StateArgs) -> anyhow::Result<ExitCode> {
+    state::state(args)
 }
 
 /// `undercurrent replay`.

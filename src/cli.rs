@@ -80,6 +80,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Take a session out of everything that was learned, its scores too.
     Forget(ForgetArgs),
+    /// Look at the state of learning that the next start goes on from.
+    State(StateArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -220,6 +222,28 @@ pub struct ForgetArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    pub command: StateCommand,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum StateCommand {
+    /// What checkpoints there are, and what is in them.
+    Show,
+    /// Compute the newest checkpoint again from the oldest one and the log, and compare; check the history's files.
+    ///
+    /// No other process may use the data directory. Exit code: 1 if something is not as it should be.
+    Verify,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct HoldArgs {
     #[command(subcommand)]
     pub command: HoldCommand,
@@ -324,6 +348,14 @@ impl LabelArgs {
 }
 
 impl ForgetArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl StateArgs {
     /// Where this command's settings come from.
     #[must_use]
     pub fn sources(&self) -> Sources {

@@ -93,6 +93,11 @@ impl History {
         self
     }
 
+    /// Files of the manifest that are missing, or are not what was written, below `dir`.
+    pub fn damaged(dir: &Path) -> Result<Vec<String>, HistoryError> {
+        manifest::damaged(dir)
+    }
+
     /// The last tick whose rows are all in files, and safe there.
     #[must_use]
     pub fn covered(&self) -> Option<Tick> {

@@ -13,6 +13,7 @@ mod head;
 mod journal;
 mod options;
 pub(crate) mod queue;
+mod reader;
 mod retention;
 mod store;
 mod tail;
@@ -30,6 +31,7 @@ pub use embedded::{EmbeddedLog, LogStatus};
 pub use error::LogError;
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
+pub use reader::LogReader;
 pub use retention::Removal;
 pub use tail::Tail;
 

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Key(args) => app::key(&args),
         Command::Label(args) => app::label(&args),
         Command::Forget(args) => app::forget(&args),
+        Command::State(args) => app::state(&args),
     });
     match result {
         Ok(code) => code,

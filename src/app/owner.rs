@@ -200,7 +200,7 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 9] {
     ]
 }
 
-fn graph(config: &Config) -> GraphSettings {
+pub(super) fn graph(config: &Config) -> GraphSettings {
     GraphSettings {
         partitions: config.log.partitions,
         sessions: settings::sessions(config),

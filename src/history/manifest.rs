@@ -14,7 +14,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use undercurrent_schemas::ids::{Micros, Tick};
+use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
 
 use super::parquet_file::OffsetRanges;
 use super::{HistoryError, disk};
@@ -305,6 +305,18 @@ impl Manifest {
         self.rewrite()?;
         Ok(self)
     }
+}
+
+/// Files of the manifest of `dir` that do not have the hash that it says.
+pub(super) fn damaged(dir: &Path) -> Result<Vec<String>, HistoryError> {
+    if !dir.join(MANIFEST).is_file() {
+        return Ok(Vec::new());
+    }
+    let manifest = Manifest::open(dir)?;
+    let is_whole = |file: &&FileEntry| {
+        fs::read(dir.join(&file.path)).is_ok_and(|bytes| format!("{:016x}", stable_hash(&[&bytes])) == file.hash)
+    };
+    Ok(manifest.live.values().filter(|file| !is_whole(file)).map(|file| file.path.clone()).collect())
 }
 
 pub(super) fn line_of<T: Serialize>(value: &T) -> Vec<u8> {

@@ -18,6 +18,7 @@ use super::hour::Hour;
 use super::parquet_file::{self, Content, OffsetRanges};
 use super::rows::Row;
 use super::{FileEntry, HistoryError, HistoryOptions, RollEntry, TickRows, disk};
+use crate::faults;
 
 /// Rows that wait as structs before they become a batch: columns take a fraction of the memory.
 const BATCH_ROWS: usize = 4096;
@@ -191,6 +192,8 @@ impl SealedRoll {
     /// Writes every file, makes them safe, and returns the manifest's line. May be called again after an error: the
     /// files that were already there are replaced by equal ones.
     pub(super) fn write(&self, dir: &Path, options: &HistoryOptions) -> Result<RollEntry, HistoryError> {
+        let point = |name| faults::point(name).map_err(HistoryError::io("write to", dir));
+        point("history-begun")?;
         let mut files = Vec::with_capacity(self.parts.len());
         let mut dirs = BTreeSet::new();
         for part in &self.parts {
@@ -204,10 +207,14 @@ impl SealedRoll {
             disk::write_whole(&path, &bytes)?;
             files.push(self.entry_of(part, &below, &bytes));
             dirs.insert(dir);
+            if files.len() == self.parts.len().div_ceil(2) {
+                point("history-half")?;
+            }
         }
         for dir in &dirs {
             disk::sync_dir(dir)?;
         }
+        point("history-written")?;
         Ok(RollEntry { first_tick: self.first, last_tick: self.last, watermark_us: self.watermark, files })
     }
 

@@ -1,0 +1,58 @@
+//! A log that is only read: nothing in it changes, not even whether it was closed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use undercurrent_schemas::ids::{Micros, Offset, Tick};
+
+use super::head::{Committed, Head};
+use super::store::Store;
+use super::{LogError, Tail, retention};
+
+/// The log of a process that has ended. A torn tail, which was never durable, is cut off as at every opening.
+#[derive(Debug)]
+pub struct LogReader {
+    store: Arc<Store>,
+    head: Arc<Head>,
+    last: Option<Tick>,
+}
+
+impl LogReader {
+    /// Opens what is there.
+    ///
+    /// # Errors
+    /// Another process holds it, or it is damaged.
+    pub fn open(dir: &Path) -> Result<Self, LogError> {
+        let store = Store::open(dir)?;
+        let binding = store.meta()?.binding;
+        let last = binding.as_ref().map(|binding| Tick(binding.tick));
+        let watermark = Micros(binding.as_ref().map_or(0, |binding| binding.watermark_us));
+        let ends = binding.iter().flat_map(|binding| &binding.partitions).map(|bound| Offset(bound.end_offset));
+        let head = Head::new(Committed { last, watermark, ends: ends.collect() }, 0);
+        head.end();
+        Ok(Self { store: Arc::new(store), head: Arc::new(head), last })
+    }
+
+    /// The last tick.
+    #[must_use]
+    pub const fn last(&self) -> Option<Tick> {
+        self.last
+    }
+
+    /// The first tick that is still here; `None` = the log is whole.
+    #[must_use]
+    pub fn floor(&self) -> Option<Tick> {
+        self.store.floor()
+    }
+
+    /// Where each partition ended with this tick; `None` = the log has no such tick.
+    pub fn ends_at(&self, tick: Tick) -> Result<Option<Vec<Offset>>, LogError> {
+        retention::ends_at(&self.store, tick)
+    }
+
+    /// A reader of every tick after `after`; from the beginning without it.
+    #[must_use]
+    pub fn tail(&self, after: Option<Tick>) -> Tail {
+        Tail::new(Arc::clone(&self.store), Arc::clone(&self.head), after)
+    }
+}
