@@ -183,7 +183,9 @@ impl Model {
             | Part::Place
             | Part::ToolSessions
             | Part::Before
-            | Part::Cell => {}
+            | Part::Cell
+            | Part::LabelledSessions
+            | Part::LabelledPlace => {}
         }
     }
 }

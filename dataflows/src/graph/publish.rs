@@ -255,7 +255,7 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
             SESSION_TERMS.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned())
         }
         Part::Cell => format!("{:016x}", entry.key),
-        Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
+        Part::Sessions | Part::LabelledSessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
         Part::Tool
         | Part::Departures
         | Part::Transition
@@ -269,7 +269,8 @@ fn model_row(model: &Model, entry: &Entry, diff: i64) -> ModelRow {
         | Part::Outcome
         | Part::Place
         | Part::ToolSessions
-        | Part::Before => name(entry.key),
+        | Part::Before
+        | Part::LabelledPlace => name(entry.key),
     };
     ModelRow {
         source: Source::default(),
