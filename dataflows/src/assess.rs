@@ -7,6 +7,7 @@
 //! Invariant: a score is finite and >= 0, and is exactly the sum of its terms' weights.
 
 mod combination;
+mod labelled;
 mod left_out;
 mod reasons;
 mod score;
@@ -16,6 +17,7 @@ mod terms;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1;
 
+pub use labelled::{LABEL_TERM, Labelled, labelled};
 pub use left_out::LeftOut;
 pub use reasons::Names;
 pub use score::{assess, assess_session, assess_session_without, assess_without};

@@ -109,7 +109,9 @@ impl Model {
             Part::CallTerm => term(&CALL_TERMS),
             Part::SessionTerm => term(&SESSION_TERMS),
             Part::Cell => format!("{:016x}", entry.key),
-            Part::Sessions | Part::Places | Part::CallScore | Part::SessionScore => String::new(),
+            Part::Sessions | Part::LabelledSessions | Part::Places | Part::CallScore | Part::SessionScore => {
+                String::new()
+            }
             Part::Tool
             | Part::Departures
             | Part::Transition
@@ -123,7 +125,8 @@ impl Model {
             | Part::Outcome
             | Part::Place
             | Part::ToolSessions
-            | Part::Before => name(entry.key),
+            | Part::Before
+            | Part::LabelledPlace => name(entry.key),
         };
         (name(entry.scope), key)
     }
@@ -213,7 +216,9 @@ impl Model {
             | Part::Place
             | Part::ToolSessions
             | Part::Before
-            | Part::Cell => {}
+            | Part::Cell
+            | Part::LabelledSessions
+            | Part::LabelledPlace => {}
         }
     }
 }

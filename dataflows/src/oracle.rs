@@ -13,6 +13,6 @@ mod features;
 mod sessions;
 
 pub use clusters::{cell_at, components};
-pub use facts::taught_counts;
+pub use facts::{labelled_counts, taught_counts};
 pub use features::feature_rows;
 pub use sessions::{Call, Part, parts};

@@ -7,7 +7,7 @@ use undercurrent_schemas::rows::CallOutcome;
 
 use crate::assess::{flow_key, shape_key, transition_key};
 use crate::model::{Entry, Part, term_bin};
-use crate::session::SessionFact;
+use crate::session::{LeafFact, SessionFact};
 
 /// The counts that the facts of a taught session add, each the session's weight (equal entries may repeat).
 pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry)) {
@@ -42,6 +42,49 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         }
     }
     count(Part::Sessions, 0, 0);
+}
+
+/// An argument's value, with the tool that was given it, and what its flow and place are called in the model.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaceOf<'a> {
+    pub tool: u64,
+    pub leaf: &'a LeafFact,
+    pub flow: u64,
+    pub bin: u32,
+}
+
+impl PlaceOf<'_> {
+    /// Its bin among those of labelled sessions. The numbers are kept in files: never renumber.
+    #[must_use]
+    pub const fn labelled_bin(&self, is_malicious: bool) -> u32 {
+        2 * self.bin + is_malicious_bin(is_malicious)
+    }
+}
+
+/// The bin of what was said about a session. The numbers are kept in files: never renumber.
+#[must_use]
+pub const fn is_malicious_bin(is_malicious: bool) -> u32 {
+    is_malicious as u32
+}
+
+/// Where a session's arguments took their values, each flow and place once, in the order of the calls.
+#[must_use]
+pub fn places_of(session: &SessionFact) -> Vec<PlaceOf<'_>> {
+    let mut seen = std::collections::BTreeSet::new();
+    let leaves = session.calls.iter().flat_map(|(call, _)| call.leaves.iter().map(move |leaf| (call.tool, leaf)));
+    let places = leaves.filter_map(|(tool, leaf)| {
+        let place = PlaceOf { tool, leaf, flow: flow_key(leaf.parameter, leaf.source), bin: leaf.place_bin()? };
+        seen.insert((place.flow, place.bin)).then_some(place)
+    });
+    places.collect()
+}
+
+/// The counts that a label of a session adds, each one.
+pub fn labelled_facts(scope: u64, session: &SessionFact, is_malicious: bool, mut add: impl FnMut(Entry)) {
+    add(Entry { part: Part::LabelledSessions, scope, key: 0, bin: is_malicious_bin(is_malicious) });
+    for place in places_of(session) {
+        add(Entry { part: Part::LabelledPlace, scope, key: place.flow, bin: place.labelled_bin(is_malicious) });
+    }
 }
 
 /// The bin of an outcome. The numbers are kept in files: never renumber.

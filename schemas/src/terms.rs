@@ -35,6 +35,7 @@ impl TermKind {
             Self::OriginBitsMax => "origin_bits_max",
             Self::FreshBitsMax => "fresh_bits_max",
             Self::ShapeBitsMax => "shape_bits_max",
+            Self::LabelledBits => "labelled_bits",
         }
     }
 }

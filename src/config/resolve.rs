@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use undercurrent_dataflows::assess::{CALL_TERMS, LeftOut, SESSION_TERMS};
+use undercurrent_dataflows::assess::{CALL_TERMS, LABEL_TERM, LeftOut, SESSION_TERMS};
 use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::Limits;
 use undercurrent_dataflows::sessions::Rules;
@@ -234,7 +234,8 @@ impl Check<'_> {
     fn left_out(&self, terms: &[String]) -> Result<LeftOut, ConfigError> {
         terms.iter().try_fold(LeftOut::default(), |left_out, term| {
             left_out.and(term).ok_or_else(|| {
-                let known: BTreeSet<_> = CALL_TERMS.iter().chain(&SESSION_TERMS).map(|term| term.name()).collect();
+                let known: BTreeSet<_> =
+                    CALL_TERMS.iter().chain(&SESSION_TERMS).chain(&[LABEL_TERM]).map(|term| term.name()).collect();
                 let remedy = format!("give some of {}", known.into_iter().collect::<Vec<_>>().join(", "));
                 self.wrong("engine.leave_out_terms", quoted(term), "not a term of a score", remedy)
             })

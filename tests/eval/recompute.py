@@ -142,6 +142,28 @@ def score_of(model, part, server, terms, factors):
     return score
 
 
+def labelled_bits(model, server, calls):
+    """How much a session takes its values from where those labelled malicious did; None: nobody was."""
+    said = lambda part, key, bin: model.counts[part, server, key, bin]
+    malicious, benign = (said("labelled_sessions", "", bin) for bin in (1, 0))
+    if malicious == 0:
+        return None
+    sessions = model.n("sessions", server) + 10 * benign + 1
+    strongest = []
+    places = {
+        (JOINT.join((call["tool"], leaf["path"], leaf["source"])), PLACES[leaf["place"]] + 3 * leaf["place_of_part"])
+        for call, *_ in calls for leaf in call["call"]["leaves"] if leaf["source"] and leaf["place"]
+    }
+    for flow, place in places:
+        alike = said("labelled_place", flow, 2 * place + 1)
+        usual = model.n("place", server, flow, place) + 10 * said("labelled_place", flow, 2 * place) + 1 / 2
+        usual = min(usual / sessions, 1)
+        among = (alike + usual) / (malicious + 1)
+        if alike and among > usual:
+            strongest.append(math.log2(among / usual))
+    return sum(sorted(strongest)[-3:])
+
+
 def session_terms(model, server, calls, response_bytes):
     """A session's terms: its calls assessed anew, by one model."""
     of_calls = [terms_of(model, server, call["tool"], call["call"], previous, earlier) for call, previous, earlier in calls]
@@ -186,7 +208,12 @@ def recomputed(history, calls_wanted, sessions_wanted):
     for session_id, server, version, score, recorded, response_bytes in spread(sessions, sessions_wanted):
         def session_job(model, session_id=session_id, server=server, response_bytes=response_bytes):
             terms = session_terms(model, server, calls[session_id], response_bytes)
-            return score_of(model, "session_term", server, terms, factors), terms
+            score = score_of(model, "session_term", server, terms, factors)
+            labelled = labelled_bits(model, server, calls[session_id])
+            if labelled:
+                score += labelled * math.log(2) / 2
+                terms["labelled_bits"] = labelled
+            return score, terms
         jobs.append((version, session_id, score, recorded, session_job))
     changes = duckdb.connect().execute(MODELS, [files(history, "models")]).fetchall()
     model, at = Model(), 0

@@ -2,7 +2,7 @@
 
 use undercurrent_schemas::v1::TermKind;
 
-use super::{CALL_TERMS, SESSION_TERMS};
+use super::{CALL_TERMS, LABEL_TERM, SESSION_TERMS};
 
 /// Which terms are left out; by default none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct LeftOut {
     call: u32,
     /// By its place in `SESSION_TERMS`.
     session: u32,
+    /// What labels say.
+    labelled: bool,
 }
 
 impl LeftOut {
@@ -18,7 +20,16 @@ impl LeftOut {
     #[must_use]
     pub fn and(self, term: &str) -> Option<Self> {
         let (call, session) = (bit(&CALL_TERMS, term), bit(&SESSION_TERMS, term));
-        (call | session != 0).then_some(Self { call: self.call | call, session: self.session | session })
+        let labelled = term == LABEL_TERM.name();
+        (call | session != 0 || labelled).then_some(Self {
+            call: self.call | call,
+            session: self.session | session,
+            labelled: self.labelled | labelled,
+        })
+    }
+
+    pub(super) const fn has_labelled(self) -> bool {
+        self.labelled
     }
 
     pub(super) fn has_call_term(self, index: usize) -> bool {

@@ -80,6 +80,13 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
             place(witness.place),
             name(witness.source)
         ),
+        TermKind::LabelledBits => write!(
+            text,
+            "`{}` was taken from {} in the result of `{}`, as in {alike} of {occasions} sessions labelled malicious",
+            parameter(),
+            place(witness.place),
+            name(witness.source)
+        ),
         TermKind::OriginBits | TermKind::OriginBitsMax => match name(witness.source) {
             source if source.is_empty() => write!(
                 text,

@@ -5,7 +5,7 @@ use undercurrent_schemas::v1::{self, TermKind};
 use super::combination::factor;
 use super::reasons::{Names, reasons};
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
-use super::{Assessment, Known, LeftOut};
+use super::{Assessment, Known, Labelled, LeftOut};
 use crate::model::{GLOBAL, Histograms, Model, Part, Tail, score_bin, term_bin};
 use crate::session::{CallFact, Past};
 
@@ -30,7 +30,7 @@ pub fn assess_without(
 ) -> Assessment {
     let Some(model) = model.filter(|model| model.is_live(scope)) else { return Assessment::Unknown };
     let CallTerms { values, witnesses } = call_terms(model, scope, past, call);
-    known(model, scope, Kind::Call, &values, &witnesses, left_out, names)
+    known(model, scope, Kind::Call, &values, &witnesses, None, left_out, names)
 }
 
 /// How unusual a session is, given its terms.
@@ -51,7 +51,8 @@ pub fn assess_session_without(
     if !model.is_live(scope) {
         return Assessment::Unknown;
     }
-    known(model, scope, Kind::Session, &terms.values, &terms.witnesses, left_out, names)
+    let labelled = terms.labelled.as_ref();
+    known(model, scope, Kind::Session, &terms.values, &terms.witnesses, labelled, left_out, names)
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +83,7 @@ fn known(
     kind: Kind,
     values: &[f64],
     witnesses: &[Witness],
+    labelled: Option<&Labelled>,
     left_out: LeftOut,
     names: &Names<'_>,
 ) -> Assessment {
@@ -97,6 +99,12 @@ fn known(
         let weight = factor(of) * (0.0 - tails.upper(index, term_bin(value)).ln());
         score += weight;
         terms.push((v1::Term { kind: of.into(), value, weight }, &witnesses[index]));
+    }
+    if let Some(labelled) = labelled.filter(|_| !left_out.has_labelled()) {
+        let weight = labelled.weight();
+        score += weight;
+        let kind = TermKind::LabelledBits.into();
+        terms.push((v1::Term { kind, value: labelled.bits, weight }, &labelled.witness));
     }
     let reasons = reasons(&terms, names);
     let terms = terms.into_iter().map(|(term, _)| term).collect();

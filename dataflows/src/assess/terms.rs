@@ -3,7 +3,7 @@
 use undercurrent_schemas::ids::stable_hash;
 use undercurrent_schemas::v1::{self, TermKind};
 
-use super::surprise;
+use super::{Labelled, surprise};
 use crate::model::{FULL_WEIGHT, Model, Part};
 use crate::session::{CallFact, Past, SessionFact};
 
@@ -68,6 +68,8 @@ pub struct CallTerms {
 pub struct SessionTerms {
     pub values: [f64; SESSION_TERMS.len()],
     pub witnesses: [Witness; SESSION_TERMS.len()],
+    /// Beside the terms of all sessions: what labels say.
+    pub labelled: Option<Labelled>,
 }
 
 /// Key of a transition in the model.
@@ -191,7 +193,7 @@ impl LeafTerms {
     }
 }
 
-/// A session's terms: sums and maxima over its calls' terms.
+/// A session's terms: sums and maxima over its calls' terms. What labels say comes from [`super::labelled`].
 #[must_use]
 pub fn session_terms(session: &SessionFact, calls: &[CallTerms]) -> SessionTerms {
     let of = |term: usize| {
@@ -229,6 +231,7 @@ pub fn session_terms(session: &SessionFact, calls: &[CallTerms]) -> SessionTerms
             result.witness,
             repeats.witness,
         ],
+        labelled: None,
     }
 }
 

@@ -33,7 +33,6 @@ pub struct Cell {
 
 impl Cell {
     /// The cells that touch this one: one step along one line.
-    #[must_use]
     pub fn neighbours(self) -> impl Iterator<Item = Self> {
         let at = self.at.to_le_bytes();
         (0..LINES).flat_map(move |line| {

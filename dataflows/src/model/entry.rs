@@ -48,6 +48,10 @@ pub enum Part {
     Before = 20,
     /// Sessions by cell of their server's grid: every ended session with calls, whatever it may teach.
     Cell = 21,
+    /// Sessions of which somebody said what they were; the bin says what: 0 benign, 1 malicious.
+    LabelledSessions = 22,
+    /// Of those, by a flow whose value stood at a kind of place; the bin is twice the place, and what was said.
+    LabelledPlace = 23,
 }
 
 /// What a session adds to each count of its facts when nothing speaks against it: counts of facts are in eighths of
@@ -56,7 +60,7 @@ pub const FULL_WEIGHT: u32 = 8;
 
 impl Part {
     /// Every part, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Sessions,
         Self::Tool,
         Self::Departures,
@@ -78,6 +82,8 @@ impl Part {
         Self::ToolSessions,
         Self::Before,
         Self::Cell,
+        Self::LabelledSessions,
+        Self::LabelledPlace,
     ];
 
     /// The part of this number.
@@ -111,6 +117,8 @@ impl Part {
             Self::ToolSessions => "tool_sessions",
             Self::Before => "before",
             Self::Cell => "cell",
+            Self::LabelledSessions => "labelled_sessions",
+            Self::LabelledPlace => "labelled_place",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Twin of `teach` and of the differential count of sums: the counts of facts that a model must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use undercurrent_schemas::v1::Place;
 
@@ -69,6 +69,32 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
                 add(Part::CallScore, 0, score_bin(assessment.score), 1);
             }
         }
+    }
+    counts
+}
+
+/// What labels add: of each session with calls, if it is malicious or benign.
+#[must_use]
+pub fn labelled_counts<'a, 'b: 'a>(
+    labelled: impl IntoIterator<Item = (&'a SessionPart<'b>, bool)>,
+) -> BTreeMap<Entry, u64> {
+    let mut counts = BTreeMap::new();
+    for (session, is_malicious) in labelled {
+        let scope = name_hash(&[&session.first.server]);
+        let said = u32::from(is_malicious);
+        let mut entries = BTreeSet::new();
+        for call in &session.calls {
+            entries.insert(Entry { part: Part::LabelledSessions, scope, key: 0, bin: said });
+            for leaf in &call.request.call.as_ref().expect("a call has facts").leaves {
+                if !leaf.source.is_empty() && leaf.place() != Place::Unspecified {
+                    let parameter = name_hash(&[&call.request.target, &leaf.path]);
+                    let key = flow_key(parameter, name_hash(&[&leaf.source]));
+                    let place = leaf.place() as u32 - 1 + if leaf.place_of_part { 3 } else { 0 };
+                    entries.insert(Entry { part: Part::LabelledPlace, scope, key, bin: 2 * place + said });
+                }
+            }
+        }
+        entries.into_iter().for_each(|entry| *counts.entry(entry).or_insert(0) += 1);
     }
     counts
 }

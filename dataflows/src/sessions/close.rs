@@ -9,7 +9,9 @@ use undercurrent_schemas::rows::{AlertKind, EndReason, SessionRow, Source};
 use super::contribution::Contribution;
 use super::{ClosedPart, Dictionary, Identity, Learning, Outbox, Part, Session, Settings};
 use crate::alerts::Signal;
-use crate::assess::{Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, session_terms};
+use crate::assess::{
+    Assessment, CallTerms, LeftOut, SessionTerms, assess_session_without, call_terms, labelled, session_terms,
+};
 use crate::model::{FULL_WEIGHT, Model};
 use crate::session::SessionFact;
 
@@ -123,7 +125,7 @@ fn score(
     }
     let mut calls = Vec::with_capacity(session.calls.len());
     session.with_past(|past, call, _| calls.push(call_terms(model, scope, past, call)));
-    let terms = session_terms(session, &calls);
+    let terms = SessionTerms { labelled: labelled(model, scope, session), ..session_terms(session, &calls) };
     let assessment =
         assess_session_without(left_out, model, scope, &terms, &|hash| dictionary.text(hash).map(Cow::Borrowed));
     Some(Scored { assessment, terms, calls })

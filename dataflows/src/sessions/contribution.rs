@@ -27,6 +27,8 @@ pub(super) struct Contribution {
     score: Option<u32>,
     /// Bins of its calls' scores.
     call_scores: Vec<u32>,
+    /// What somebody said it is, if that counts: whether it is malicious.
+    labelled: Option<bool>,
     /// The cell that it is in.
     cell: Option<u64>,
 }
@@ -83,18 +85,30 @@ impl Contribution {
         push_facts(scope, fact, i64::from(weight) - i64::from(self.weight), out);
         self.weight = weight;
         self.count_terms(scope, label != Verdict::Malicious, out);
+        let labelled = match label {
+            _ if fact.calls.is_empty() => None,
+            Verdict::Benign => Some(false),
+            Verdict::Malicious => Some(true),
+            Verdict::Clear | Verdict::Unspecified => None,
+        };
+        self.count_label(scope, fact, -1, out);
+        self.labelled = labelled;
+        self.count_label(scope, fact, 1, out);
     }
 
     /// The facts are others than they were: a late call came.
     pub(super) fn correct(&mut self, scope: u64, before: &SessionFact, after: &SessionFact, out: &mut Outbox) {
         push_facts(scope, before, -i64::from(self.weight), out);
         push_facts(scope, after, i64::from(self.weight), out);
+        self.count_label(scope, before, -1, out);
+        self.count_label(scope, after, 1, out);
         self.place(scope, cell_of(after), out);
     }
 
     /// As if the part had never been.
     pub(super) fn retract_all(mut self, scope: u64, fact: &SessionFact, out: &mut Outbox) {
         push_facts(scope, fact, -i64::from(self.weight), out);
+        self.count_label(scope, fact, -1, out);
         self.count_terms(scope, false, out);
         self.place(scope, None, out);
         let scores = self.score.into_iter().map(|bin| (Part::SessionScore, bin));
@@ -121,6 +135,12 @@ impl Contribution {
         count(self.cell, -1);
         count(cell, 1);
         self.cell = cell;
+    }
+
+    fn count_label(&self, scope: u64, fact: &SessionFact, diff: i64, out: &mut Outbox) {
+        if let Some(is_malicious) = self.labelled {
+            teach::labelled_facts(scope, fact, is_malicious, |entry| out.sums.push((entry, diff)));
+        }
     }
 
     fn count_terms(&mut self, scope: u64, count: bool, out: &mut Outbox) {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use undercurrent_dataflows::assess::{
-    Assessment, CALL_TERMS, Known, LeftOut, SESSION_TERMS, assess, assess_session, assess_session_without,
-    assess_without, call_terms, session_terms,
+    Assessment, CALL_TERMS, Known, LeftOut, SESSION_TERMS, SessionTerms, assess, assess_session,
+    assess_session_without, assess_without, call_terms, labelled, session_terms,
 };
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
@@ -82,7 +82,8 @@ pub(crate) fn answers(model: &Model, plans: &[Plan]) -> Vec<Assessment> {
             answers.push(assess(Some(model), scope, past, call, &|_| None));
             terms.push(call_terms(model, scope, past, call));
         });
-        answers.push(assess_session(model, scope, &session_terms(&session, &terms), &|_| None));
+        let terms = SessionTerms { labelled: labelled(model, scope, &session), ..session_terms(&session, &terms) };
+        answers.push(assess_session(model, scope, &terms, &|_| None));
     }
     answers
 }
@@ -96,9 +97,9 @@ fn check(model: &Model, scope: u64, session: &SessionFact) {
         check_reasons(&of_call, |left_out| known(assess_without(left_out, Some(model), scope, past, call, &names)));
         terms.push(call_terms(model, scope, past, call));
     });
-    let terms = session_terms(session, &terms);
+    let terms = SessionTerms { labelled: labelled(model, scope, session), ..session_terms(session, &terms) };
     let of_session = known(assess_session(model, scope, &terms, &names));
-    assert_eq!(of_session.terms.len(), SESSION_TERMS.len());
+    assert_eq!(of_session.terms.len(), SESSION_TERMS.len() + usize::from(terms.labelled.is_some()));
     check_reasons(&of_session, |left_out| known(assess_session_without(left_out, model, scope, &terms, &names)));
 }
 
