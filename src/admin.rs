@@ -22,8 +22,8 @@ pub use self::labels::{Labelled, Labeller};
 pub use self::routes::router;
 pub use self::server::serve;
 pub use self::status::{
-    BusyTool, Check, FlaggedSession, HistoryStatus, Learned, ModelStatus, PartitionStatus, Status, StatusSource,
-    UpstreamStatus,
+    BusyTool, Check, FlaggedSession, HistoryStatus, Learned, ModelStatus, OpenAlert, PartitionStatus, Status,
+    StatusSource, UpstreamStatus,
 };
 use crate::config::HostRules;
 use crate::data_dir::AdminToken;

@@ -273,7 +273,7 @@ impl Edge {
     pub fn say_at(&self, session_id: &str, saying: Saying, ts: Micros) -> Result<Sequence, LogFull> {
         let body = match saying {
             Saying::Label(verdict) => Body::Label(v1::Label { verdict: verdict.into() }),
-            Saying::Forget => Body::Forget(v1::Forget {}),
+            Saying::Forget => Body::Forget(v1::Forget::default()),
         };
         self.shared.metrics.event(&body);
         self.shared.log.append(v1::Event {

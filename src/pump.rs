@@ -10,10 +10,36 @@ use crate::history::{TickRows, messages_of};
 #[must_use]
 pub fn rows_of(tick: &CommittedTick, output: TickOutput) -> TickRows {
     let (messages, _corrupt) = messages_of(tick);
-    let TickOutput { tick, watermark, calls, sessions, features, models, labels, tools, alerts, clusters, .. } = output;
+    let TickOutput {
+        tick,
+        watermark,
+        calls,
+        sessions,
+        features,
+        models,
+        labels,
+        tools,
+        alerts,
+        clusters,
+        forecasts,
+        ..
+    } = output;
     // The end of a replay is the end of all time, which has no date: it is filed by its tick, which recorded time gave.
     let watermark = if watermark == Micros(i64::MAX) { replayed_time(tick) } else { watermark };
-    TickRows { tick, watermark, messages, calls, sessions, features, models, labels, tools, alerts, clusters }
+    TickRows {
+        tick,
+        watermark,
+        messages,
+        calls,
+        sessions,
+        features,
+        models,
+        labels,
+        tools,
+        alerts,
+        clusters,
+        forecasts,
+    }
 }
 
 /// Length of a tick of recorded time.

@@ -55,6 +55,11 @@ struct Open {
 }
 
 impl Alerts {
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Takes the signals of one tick; what became of alerts.
     pub(crate) fn take(&mut self, mut signals: Vec<Signal>, watermark: Micros) -> Vec<AlertRow> {
         signals.sort_unstable();

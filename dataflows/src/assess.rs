@@ -73,3 +73,9 @@ impl Assessment {
         }
     }
 }
+
+/// How likely a tool is right after another, whatever else is known of the call.
+#[must_use]
+pub fn transition_probability(model: &crate::model::Model, scope: u64, previous: u64, next: u64) -> f64 {
+    surprise::transition_probability(model, scope, previous, next, transition_key(previous, next))
+}

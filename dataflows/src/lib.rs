@@ -5,13 +5,16 @@
 
 pub mod alerts;
 pub mod assess;
+mod behaviour;
 pub mod catalogue;
 pub mod clusters;
 pub mod facts;
+mod forecast;
 pub mod graph;
 pub mod image;
 pub mod model;
 pub mod oracle;
+pub mod predict;
 pub mod session;
 pub mod sessions;
 mod shared;

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1::TermKind;
 
-pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin};
+pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin, term_value};
 pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
@@ -36,6 +36,10 @@ pub struct Model {
     marginals: Map<(Part, u64), Marginal>,
     distinct_values: Map<(u64, u64), u64>,
     histograms: Map<(Part, u64), Histograms>,
+    /// By server: the tools that were called, sorted.
+    tools: Map<u64, Vec<u64>>,
+    /// Of a tool's latencies, sizes and outcomes: counts by bin, sorted.
+    profiles: Map<(Part, u64, u64), Vec<(u32, u64)>>,
 }
 
 /// What a part of a scope adds up to.
@@ -147,6 +151,16 @@ impl Model {
         ModelChange { version: self.version, totals, names }
     }
 
+    /// The tools that sessions of a server called, sorted by their hashes.
+    pub fn tools(&self, scope: u64) -> &[u64] {
+        self.tools.get(&scope).map_or(&[], Vec::as_slice)
+    }
+
+    /// A tool's latencies, response sizes or outcomes: counts by bin, sorted; empty of any other part.
+    pub fn profile(&self, part: Part, scope: u64, tool: u64) -> &[(u32, u64)] {
+        self.profiles.get(&(part, scope, tool)).map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn marginal(&self, part: Part, scope: u64) -> Marginal {
         self.marginals.get(&(part, scope)).copied().unwrap_or_default()
     }
@@ -183,7 +197,25 @@ impl Model {
     fn set(&mut self, entry: Entry, total: u64) {
         let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
         match entry.part {
-            Part::Tool | Part::Places => self.marginal_mut(entry.part, entry.scope).change(before, total),
+            Part::Tool => {
+                self.marginal_mut(entry.part, entry.scope).change(before, total);
+                let tools = self.tools.entry(entry.scope).or_default();
+                match (tools.binary_search(&entry.key), total) {
+                    (Err(at), 1..) => tools.insert(at, entry.key),
+                    (Ok(at), 0) => _ = tools.remove(at),
+                    (Ok(_), 1..) | (Err(_), 0) => {}
+                }
+            }
+            Part::Places => self.marginal_mut(entry.part, entry.scope).change(before, total),
+            Part::ResponseBytes | Part::Latency | Part::Outcome => {
+                let profile = self.profiles.entry((entry.part, entry.scope, entry.key)).or_default();
+                match (profile.binary_search_by_key(&entry.bin, |(bin, _)| *bin), total) {
+                    (Err(at), 1..) => profile.insert(at, (entry.bin, total)),
+                    (Ok(at), 0) => _ = profile.remove(at),
+                    (Ok(at), 1..) => profile[at].1 = total,
+                    (Err(_), 0) => {}
+                }
+            }
             Part::Sessions => self.marginal_mut(Part::Sessions, GLOBAL).change(before, total),
             Part::Value => {
                 let distinct = self.distinct_values.entry((entry.scope, entry.key)).or_default();
@@ -210,9 +242,6 @@ impl Model {
             | Part::Parameter
             | Part::Flow
             | Part::RequestBytes
-            | Part::ResponseBytes
-            | Part::Latency
-            | Part::Outcome
             | Part::Place
             | Part::ToolSessions
             | Part::Before

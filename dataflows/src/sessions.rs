@@ -20,6 +20,7 @@ use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{EndReason, EntityKind};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
+pub(crate) use labels::FORGET;
 pub use names::Dictionary;
 pub use outbox::{Counters, Measure, Outbox};
 pub use watch::Rules;
@@ -32,7 +33,8 @@ use crate::assess::LeftOut;
 use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
-use crate::session::{CallFact, SessionFact};
+use crate::predict::Expectations;
+use crate::session::{CallFact, SessionFact, none};
 use crate::shared;
 
 /// When things end, by event time.
@@ -134,6 +136,9 @@ struct Learning {
     /// Sessions with an open part.
     open: usize,
     definitions: LastSeen,
+    /// Made again as they are asked for.
+    #[serde(skip)]
+    expectations: Expectations,
 }
 
 /// Whose session it is: the same in every row.
@@ -179,6 +184,8 @@ struct Part {
     fact: SessionFact,
     contribution: Contribution,
     watch: Watch,
+    /// Name hash of the tool that was asked for last.
+    last_tool: u64,
 }
 
 /// A part that has ended and been scored; kept while it can be unlearned.
@@ -208,6 +215,7 @@ impl PartitionSessions {
                 dictionary: Dictionary::default(),
                 open: 0,
                 definitions: LastSeen::default(),
+                expectations: Expectations::default(),
             },
         }
     }
@@ -235,6 +243,7 @@ impl PartitionSessions {
             }
             Some(Body::Heartbeat(_)) => {}
             Some(Body::Label(label)) => self.label(event, label.verdict(), out),
+            Some(Body::Forget(forget)) if forget.whole_principal => self.forget_principal(event, out),
             Some(Body::Forget(_)) => self.forget(event, out),
             None => out.counters.corrupt += 1,
         }
@@ -271,7 +280,11 @@ impl PartitionSessions {
         session.look_at(message, ts, learning, out);
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
-            Some(call) => session.calls.request(part, message, call, &learning.settings).into_iter().collect(),
+            Some(call) => {
+                let previous = session.next_of(part, call.tool);
+                let expected = learning.expectations.of(model, session.identity.scope, previous, call.tool);
+                session.calls.request(part, message, call, expected, &learning.settings).into_iter().collect()
+            }
             None if is_answer(message) => session.calls.response(message, ts, &timing),
             None => Vec::new(),
         };
@@ -403,6 +416,7 @@ impl Session {
                 fact: SessionFact::default(),
                 contribution: Contribution::default(),
                 watch: Watch::default(),
+                last_tool: none(),
             }
         });
         part.started = part.started.min(ts);
@@ -410,6 +424,12 @@ impl Session {
         part.messages += 1;
         part.errors += u64::from(is_error);
         part.number
+    }
+
+    /// The tool that a part asked for before this one, in the order in which they came.
+    fn next_of(&mut self, part: u32, tool: u64) -> u64 {
+        let open = self.open.as_mut().filter(|open| open.number == part);
+        open.map_or_else(none, |open| std::mem::replace(&mut open.last_tool, tool))
     }
 
     /// What rules and the tool catalogue want of a message.

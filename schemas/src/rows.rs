@@ -70,6 +70,20 @@ pub struct CallRow {
     pub response_bytes: u64,
     /// What the request path used; `None` = it made no verdict.
     pub verdict: Option<v1::Verdict>,
+    /// What the model expected before the call was made.
+    pub expected: Expected,
+}
+
+/// What is expected of a call, by the model of the tick before it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Expected {
+    /// The likeliest tool; empty = nothing was expected.
+    pub tool: String,
+    /// 1 to 3: the place of the tool that was called among those expected; `None` = not among them.
+    pub tool_rank: Option<u32>,
+    pub latency_us: Option<i64>,
+    /// Probability that it fails or is not answered.
+    pub failure_p: Option<f64>,
 }
 
 /// Why a part of a session ended.
@@ -272,9 +286,33 @@ pub enum AlertKind {
     ToolText,
     /// Two servers have a tool of one name.
     ToolShadowed,
+    /// A tool that no session of the server called before.
+    ToolFirstSeen,
+    /// A tool's results are others than they were, and its definition is the same.
+    ToolBehaviour,
+    /// A tool is slower, or fails more often, than it did.
+    Degraded,
+    /// Many more calls in a minute than were expected.
+    Burst,
 }
 
 impl AlertKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Flagged,
+        Self::Loop,
+        Self::LoopOfTwo,
+        Self::ErrorStreak,
+        Self::Probing,
+        Self::ToolChanged,
+        Self::ToolText,
+        Self::ToolShadowed,
+        Self::ToolFirstSeen,
+        Self::ToolBehaviour,
+        Self::Degraded,
+        Self::Burst,
+    ];
+
     /// The column's text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -287,6 +325,10 @@ impl AlertKind {
             Self::ToolChanged => "tool_changed",
             Self::ToolText => "tool_text",
             Self::ToolShadowed => "tool_shadowed",
+            Self::ToolFirstSeen => "tool_first_seen",
+            Self::ToolBehaviour => "tool_behaviour",
+            Self::Degraded => "degraded",
+            Self::Burst => "burst",
         }
     }
 }
@@ -372,6 +414,24 @@ pub struct FeatureRow {
     /// Of a DDSketch of 1 % relative error; `None` = no call was answered.
     pub latency_p50_us: Option<f64>,
     pub latency_p95_us: Option<f64>,
+}
+
+/// How many calls a minute was expected to have, and had.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ForecastRow {
+    pub source: Source,
+    /// `+1`: this holds; `-1`: what came was corrected, and this no longer holds.
+    pub diff: i64,
+    pub kind: EntityKind,
+    pub tenant: String,
+    /// `server`, or `server/tool`.
+    pub entity: String,
+    pub window_start: Micros,
+    /// Made before the minute was known; never revised.
+    pub expected: f64,
+    /// Mean absolute error of the forecasts before it.
+    pub error: f64,
+    pub calls: i64,
 }
 
 /// A change of one entry of the model: the sum of an entry's diffs up to a version is its count there.

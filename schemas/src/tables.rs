@@ -16,6 +16,7 @@ pub mod calls;
 pub mod clusters;
 mod columns;
 pub mod features;
+pub mod forecasts;
 pub mod labels;
 pub mod messages;
 pub mod models;
@@ -40,11 +41,12 @@ pub enum Table {
     Tools,
     Alerts,
     Clusters,
+    Forecasts,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::Calls,
         Self::Sessions,
@@ -54,6 +56,7 @@ impl Table {
         Self::Tools,
         Self::Alerts,
         Self::Clusters,
+        Self::Forecasts,
     ];
 
     /// Name of the table and of its directory.
@@ -69,6 +72,7 @@ impl Table {
             Self::Tools => "tools",
             Self::Alerts => "alerts",
             Self::Clusters => "clusters",
+            Self::Forecasts => "forecasts",
         }
     }
 
@@ -85,6 +89,7 @@ impl Table {
             Self::Tools => tools::schema(),
             Self::Alerts => alerts::schema(),
             Self::Clusters => clusters::schema(),
+            Self::Forecasts => forecasts::schema(),
         }
     }
 
@@ -100,7 +105,8 @@ impl Table {
             | Self::Labels
             | Self::Tools
             | Self::Alerts
-            | Self::Clusters => ["tick", "partition", "ordinal"],
+            | Self::Clusters
+            | Self::Forecasts => ["tick", "partition", "ordinal"],
         }
     }
 }

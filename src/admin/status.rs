@@ -45,8 +45,24 @@ pub struct Status {
     pub learned: Learned,
     /// Newest first, a few.
     pub recent_flagged: Vec<FlaggedSession>,
+    /// Alerts that are not resolved, newest first, a few.
+    pub open_alerts: Vec<OpenAlert>,
     /// In the newest window of a minute, busiest first, a few.
     pub busiest_tools: Vec<BusyTool>,
+}
+
+/// Something to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenAlert {
+    pub alert_id: String,
+    pub kind: &'static str,
+    pub server: String,
+    /// A session id, or `server/tool`.
+    pub subject: String,
+    pub opened_at_us: i64,
+    /// Signals so far, as of its last row.
+    pub times: u64,
+    pub text: String,
 }
 
 /// One tool in one minute.

@@ -175,7 +175,7 @@ async fn the_console_is_whole_and_can_run_nothing_foreign() {
     }
     assert_eq!(get(example(), "/console.css").await.status, 200);
     // Every id that the script fills is on the page.
-    for id in ["state", "upstreams", "learned", "flagged", "partitions"] {
+    for id in ["state", "upstreams", "learned", "flagged", "alerts", "partitions"] {
         assert!(page.body.contains(&format!("id=\"{id}\"")) && script.body.contains(&format!("\"{id}\"")), "{id}");
     }
 }

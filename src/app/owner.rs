@@ -95,6 +95,7 @@ impl Owner {
             let on_output = move |tick: Arc<CommittedTick>, mut output: TickOutput, took: Duration| {
                 metrics.engine.tick_duration.observe(took.as_secs_f64());
                 metrics.engine.counted(&output.counters, output.open_sessions);
+                metrics.engine.alerted(&output.alerts, output.open_alerts);
                 if !showing && Some(output.tick) >= recovered {
                     showing = true;
                     follower.follow(&slot);
@@ -186,7 +187,7 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 9] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 10] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
@@ -197,6 +198,7 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 9] {
         ("tools", rows.tools.len()),
         ("alerts", rows.alerts.len()),
         ("clusters", rows.clusters.len()),
+        ("forecasts", rows.forecasts.len()),
     ]
 }
 

@@ -8,16 +8,19 @@ use tokio::sync::{broadcast, watch};
 use undercurrent_dataflows::graph::TickOutput;
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::{LabelRow, SessionRow};
+use undercurrent_schemas::rows::{AlertRow, AlertState, LabelRow, SessionRow};
 use undercurrent_schemas::v1::TermKind;
 
-use crate::admin::{FlaggedSession, Learned};
+use crate::admin::{FlaggedSession, Learned, OpenAlert};
 
 /// Outcomes of labels that may wait for whoever asked.
 const LABELS: usize = 256;
 
 /// Flagged sessions remembered for the console.
 const FLAGGED: usize = 20;
+
+/// Open alerts remembered for the console.
+const ALERTS: usize = 20;
 
 /// Written by the engine's threads, read by anyone.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ struct Told {
     watermark: Option<Micros>,
     totals: Learned,
     flagged: VecDeque<FlaggedSession>,
+    alerts: VecDeque<OpenAlert>,
 }
 
 impl Progress {
@@ -92,6 +96,7 @@ impl Progress {
             told.flagged.push_front(session);
         }
         told.flagged.truncate(FLAGGED);
+        output.alerts.iter().for_each(|row| told.alert(row));
         drop(told);
         for label in &output.labels {
             // Mostly nobody waits.
@@ -138,9 +143,34 @@ impl Progress {
         *self.covered.borrow()
     }
 
+    /// Alerts that are open, newest first.
+    pub(super) fn open_alerts(&self) -> Vec<OpenAlert> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).alerts.iter().cloned().collect()
+    }
+
     pub(super) fn totals(&self) -> (Learned, Vec<FlaggedSession>) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         (told.totals, told.flagged.iter().cloned().collect())
+    }
+}
+
+impl Told {
+    /// A step in the life of an alert: what is resolved is shown no longer.
+    fn alert(&mut self, row: &AlertRow) {
+        self.alerts.retain(|open| open.alert_id != row.alert_id);
+        if row.state == AlertState::Resolved {
+            return;
+        }
+        self.alerts.push_front(OpenAlert {
+            alert_id: row.alert_id.clone(),
+            kind: row.kind.as_str(),
+            server: row.server.clone(),
+            subject: row.subject.clone(),
+            opened_at_us: row.opened_at.0,
+            times: row.times,
+            text: row.text.clone(),
+        });
+        self.alerts.truncate(ALERTS);
     }
 }
 

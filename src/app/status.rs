@@ -87,6 +87,7 @@ impl AppStatus {
             age_ms: self.metrics.engine.model_age().map_or(0, |age| age.as_millis() as u64),
         });
         (status.learned, status.recent_flagged) = owner.progress.totals();
+        status.open_alerts = owner.progress.open_alerts();
         let busiest = owner.cache.busiest(EntityKind::Tool, MINUTE_US, BUSIEST);
         status.busiest_tools = busiest
             .into_iter()

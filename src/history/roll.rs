@@ -10,7 +10,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow,
+    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 
@@ -39,6 +39,7 @@ pub(super) struct OpenRoll {
     tools: Hours<ToolRow>,
     alerts: Hours<AlertRow>,
     clusters: Hours<ClusterRow>,
+    forecasts: Hours<ForecastRow>,
 }
 
 impl OpenRoll {
@@ -57,6 +58,7 @@ impl OpenRoll {
             tools: Hours::default(),
             alerts: Hours::default(),
             clusters: Hours::default(),
+            forecasts: Hours::default(),
         }
     }
 
@@ -72,6 +74,7 @@ impl OpenRoll {
         self.tools.add(rows.tools, rows.watermark);
         self.alerts.add(rows.alerts, rows.watermark);
         self.clusters.add(rows.clusters, rows.watermark);
+        self.forecasts.add(rows.forecasts, rows.watermark);
     }
 
     pub(super) fn is_full(&self, options: &HistoryOptions) -> bool {
@@ -86,6 +89,7 @@ impl OpenRoll {
             self.tools.rows,
             self.alerts.rows,
             self.clusters.rows,
+            self.forecasts.rows,
         ];
         i128::from(span_us) >= options.roll_after.as_micros() as i128
             || rows.iter().any(|rows| *rows >= options.roll_rows)
@@ -102,6 +106,7 @@ impl OpenRoll {
         self.tools.seal(&mut parts);
         self.alerts.seal(&mut parts);
         self.clusters.seal(&mut parts);
+        self.forecasts.seal(&mut parts);
         SealedRoll { first: self.first, last: self.last, watermark: self.watermark, parts }
     }
 }

@@ -5,7 +5,7 @@ use prost::Message as _;
 use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
+    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
 };
 use undercurrent_schemas::tables::{self, Table};
 use undercurrent_schemas::v1;
@@ -24,6 +24,7 @@ pub struct TickRows {
     pub tools: Vec<ToolRow>,
     pub alerts: Vec<AlertRow>,
     pub clusters: Vec<ClusterRow>,
+    pub forecasts: Vec<ForecastRow>,
 }
 
 /// Decodes the records of a tick; also says how many were no events.
@@ -198,5 +199,21 @@ impl Row for ClusterRow {
 
     fn batch(rows: &[Self]) -> RecordBatch {
         tables::clusters::batch(rows)
+    }
+}
+
+impl Row for ForecastRow {
+    const TABLE: Table = Table::Forecasts;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        self.window_start
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::forecasts::batch(rows)
     }
 }

@@ -1,8 +1,9 @@
 //! Metrics of the engine: how far behind it is, what it learned, what it could not use.
 
-use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
 use undercurrent_dataflows::sessions::Counters;
+use undercurrent_schemas::rows::{AlertKind, AlertRow, AlertState};
 
 use super::{Age, names, register};
 
@@ -33,12 +34,24 @@ pub struct EngineMetrics {
     pub checkpoint_bytes: IntGauge,
     pub checkpoint_errors: IntCounter,
     pub checkpoint_age: Age,
+    /// By what it was about, and how right it was.
+    predictions: IntCounterVec,
+    alerts: IntCounterVec,
+    alerts_open: IntGauge,
 }
 
 impl EngineMetrics {
     pub(super) fn register(registry: &Registry) -> Result<Self> {
         let counter = |name| register::counter(registry, name);
         let gauge = |name| register::gauge(registry, name);
+        let predictions = register::counter_by_two(registry, names::PREDICTIONS, ["about", "result"])?;
+        for (about, result, _) in results(&Counters::default()) {
+            predictions.with_label_values(&[about, result]);
+        }
+        let alerts = register::counter_by(registry, names::ALERTS, "kind")?;
+        for kind in AlertKind::ALL {
+            alerts.with_label_values(&[kind.as_str()]);
+        }
         Ok(Self {
             frontier_age: Age::register(registry, names::FRONTIER_AGE, 0.0)?,
             lag_ticks: gauge(names::ENGINE_LAG_TICKS)?,
@@ -61,6 +74,9 @@ impl EngineMetrics {
             checkpoint_bytes: gauge(names::CHECKPOINT_BYTES)?,
             checkpoint_errors: counter(names::CHECKPOINT_ERRORS)?,
             checkpoint_age: Age::register(registry, names::CHECKPOINT_AGE, f64::NAN)?,
+            predictions,
+            alerts,
+            alerts_open: gauge(names::ALERTS_OPEN)?,
         })
     }
 
@@ -76,6 +92,17 @@ impl EngineMetrics {
         self.events_late.inc_by(counters.late);
         self.events_duplicate.inc_by(counters.duplicates);
         self.records_corrupt.inc_by(counters.corrupt);
+        for (about, result, count) in results(counters).into_iter().filter(|(_, _, count)| *count > 0) {
+            self.predictions.with_label_values(&[about, result]).inc_by(count);
+        }
+    }
+
+    /// What became of alerts in one tick, and how many are open.
+    pub fn alerted(&self, alerts: &[AlertRow], open: usize) {
+        for alert in alerts.iter().filter(|alert| alert.state == AlertState::Open) {
+            self.alerts.with_label_values(&[alert.kind.as_str()]).inc();
+        }
+        self.alerts_open.set(open as i64);
     }
 
     /// A model went live.
@@ -89,4 +116,19 @@ impl EngineMetrics {
     pub fn model_age(&self) -> Option<std::time::Duration> {
         self.model_age.get()
     }
+}
+
+/// How right the model was: about what, with which result, how often.
+fn results(counters: &Counters) -> [(&'static str, &'static str, u64); 9] {
+    [
+        ("next_tool", "first", counters.next_tool_first),
+        ("next_tool", "third", counters.next_tool_third),
+        ("next_tool", "missed", counters.next_tool_missed),
+        ("latency", "close", counters.latency_close),
+        ("latency", "off", counters.latency_off),
+        ("failure", "right", counters.failure_right),
+        ("failure", "wrong", counters.failure_wrong),
+        ("calls_a_minute", "close", counters.forecast_close),
+        ("calls_a_minute", "off", counters.forecast_off),
+    ]
 }

@@ -59,6 +59,13 @@ pub const SESSIONS_QUARANTINED: Name = Name(
 );
 pub const CALLS: Name = Name("undercurrent_calls_total", "Calls that were settled, answered or not.");
 pub const CALLS_UNANSWERED: Name = Name("undercurrent_calls_unanswered_total", "Calls that got no answer in time.");
+pub const PREDICTIONS: Name = Name(
+    "undercurrent_predictions_total",
+    "What was expected and then came, by what it was about (next tool, latency, failure, calls a minute) and how right it \
+     was.",
+);
+pub const ALERTS: Name = Name("undercurrent_alerts_total", "Alerts that were opened, by kind.");
+pub const ALERTS_OPEN: Name = Name("undercurrent_alerts_open", "Alerts that are not resolved.");
 pub const EVENTS_LATE: Name =
     Name("undercurrent_events_late_total", "Events that came after the watermark had passed them.");
 pub const EVENTS_DUPLICATE: Name = Name("undercurrent_events_duplicate_total", "Events dropped as seen before.");

@@ -23,6 +23,12 @@ pub(super) fn counter_by(registry: &Registry, Name(name, help): Name, label: &st
     Ok(metric)
 }
 
+pub(super) fn counter_by_two(registry: &Registry, Name(name, help): Name, labels: [&str; 2]) -> Result<IntCounterVec> {
+    let metric = IntCounterVec::new(Opts::new(name, help), &labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
 pub(super) fn gauge(registry: &Registry, Name(name, help): Name) -> Result<IntGauge> {
     let metric = IntGauge::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;

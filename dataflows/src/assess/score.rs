@@ -30,7 +30,8 @@ pub fn assess_without(
 ) -> Assessment {
     let Some(model) = model.filter(|model| model.is_live(scope)) else { return Assessment::Unknown };
     let CallTerms { values, witnesses } = call_terms(model, scope, past, call);
-    known(model, scope, Kind::Call, &values, &witnesses, None, left_out, names)
+    let asked = Asked { kind: Kind::Call, values: &values, witnesses: &witnesses, labelled: None };
+    known(model, scope, &asked, left_out, names)
 }
 
 /// How unusual a session is, given its terms.
@@ -51,8 +52,9 @@ pub fn assess_session_without(
     if !model.is_live(scope) {
         return Assessment::Unknown;
     }
-    let labelled = terms.labelled.as_ref();
-    known(model, scope, Kind::Session, &terms.values, &terms.witnesses, labelled, left_out, names)
+    let SessionTerms { values, witnesses, labelled } = terms;
+    let asked = Asked { kind: Kind::Session, values, witnesses, labelled: labelled.as_ref() };
+    known(model, scope, &asked, left_out, names)
 }
 
 #[derive(Clone, Copy)]
@@ -77,16 +79,16 @@ impl Kind {
     }
 }
 
-fn known(
-    model: &Model,
-    scope: u64,
+/// What is to be scored.
+struct Asked<'a> {
     kind: Kind,
-    values: &[f64],
-    witnesses: &[Witness],
-    labelled: Option<&Labelled>,
-    left_out: LeftOut,
-    names: &Names<'_>,
-) -> Assessment {
+    values: &'a [f64],
+    witnesses: &'a [Witness],
+    labelled: Option<&'a Labelled>,
+}
+
+fn known(model: &Model, scope: u64, asked: &Asked<'_>, left_out: LeftOut, names: &Names<'_>) -> Assessment {
+    let &Asked { kind, values, witnesses, labelled } = asked;
     let (term_part, score_part, kinds) = kind.parts();
     let tails = TermTails { here: model.histograms(term_part, scope), everywhere: model.histograms(term_part, GLOBAL) };
     let mut terms = Vec::with_capacity(kinds.len());

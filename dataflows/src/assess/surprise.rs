@@ -23,9 +23,14 @@ fn tool_probability(model: &Model, scope: u64, tool: u64) -> f64 {
 
 /// Of calling this tool right after another: order 1 that backs off to order 0.
 pub(super) fn transition(model: &Model, scope: u64, previous: u64, next: u64, transition: u64) -> f64 {
+    bits(transition_probability(model, scope, previous, next, transition))
+}
+
+/// `transition`: the key of (previous, next).
+pub(super) fn transition_probability(model: &Model, scope: u64, previous: u64, next: u64, transition: u64) -> f64 {
     let departures = model.seen(Part::Departures, scope, previous, 0);
     let seen = model.seen(Part::Transition, scope, transition, 0);
-    bits((seen + BACK_OFF * tool_probability(model, scope, next)) / (departures + BACK_OFF))
+    (seen + BACK_OFF * tool_probability(model, scope, next)) / (departures + BACK_OFF)
 }
 
 /// Of calling this tool with arguments of this shape.

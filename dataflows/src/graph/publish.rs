@@ -16,7 +16,8 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, LabelOutcome, LabelRow, ModelRow, SessionRow, Source, ToolRow,
+    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, ModelRow, SessionRow, Source,
+    ToolRow,
 };
 
 use super::aggregate::Aggregate;
@@ -24,11 +25,13 @@ use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::alerts::Alerts;
+use crate::behaviour::Behaviours;
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cell, CellChanges, Clusters};
+use crate::forecast::Forecasts;
 use crate::image::{Kind, Section};
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
-use crate::sessions::Counters;
+use crate::sessions::{Counters, FORGET};
 
 /// Everything that one tick gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +46,9 @@ pub struct TickOutput {
     pub tools: Vec<ToolRow>,
     pub alerts: Vec<AlertRow>,
     pub clusters: Vec<ClusterRow>,
+    pub forecasts: Vec<ForecastRow>,
+    /// Alerts that are open.
+    pub open_alerts: usize,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
@@ -136,6 +142,8 @@ pub(super) struct State {
     catalogue: Catalogue,
     alerts: Alerts,
     clusters: Clusters,
+    behaviours: Behaviours,
+    forecasts: Forecasts,
     /// Of all ticks.
     totals: Counters,
     open_sessions: usize,
@@ -151,6 +159,8 @@ pub(super) struct Published {
     totals: Counters,
     open_sessions: usize,
     clusters: Clusters,
+    behaviours: Behaviours,
+    forecasts: Forecasts,
 }
 
 /// The model as an image has it.
@@ -172,6 +182,8 @@ impl State {
             catalogue: Catalogue::default(),
             alerts: Alerts::default(),
             clusters: Clusters::default(),
+            behaviours: Behaviours::default(),
+            forecasts: Forecasts::default(),
             totals: Counters::default(),
             open_sessions: 0,
         }
@@ -189,7 +201,8 @@ impl State {
             let names = names.into_iter().map(|(hash, name)| (hash, name.into())).collect();
             publisher.restart(ModelChange { version, totals, names });
         }
-        let Published { names, windows, catalogue, alerts, totals, open_sessions, clusters } = published;
+        let Published { names, windows, catalogue, alerts, totals, open_sessions, clusters, behaviours, forecasts } =
+            published;
         Self {
             publisher,
             names,
@@ -199,18 +212,22 @@ impl State {
             totals,
             open_sessions,
             clusters,
+            behaviours,
+            forecasts,
         }
     }
 
     /// As if the tick of the image had just been closed: what is live, and what was counted so far.
     pub(super) fn resumed_output(&self, tick: Tick, watermark: Micros) -> TickOutput {
         let (live, counters, open_sessions) = (self.windows.all_live(), self.totals, self.open_sessions);
-        TickOutput { tick, watermark, live, counters, open_sessions, ..TickOutput::default() }
+        let open_alerts = self.alerts.open();
+        TickOutput { tick, watermark, live, counters, open_sessions, open_alerts, ..TickOutput::default() }
     }
 
     /// What there is between two ticks.
     pub(super) fn sections(&self) -> [Section; 2] {
-        let Self { publisher, names, windows, catalogue, alerts, totals, open_sessions, clusters } = self;
+        let Self { names, windows, catalogue, alerts, totals, open_sessions, clusters, .. } = self;
+        let (publisher, behaviours, forecasts) = (&self.publisher, &self.behaviours, &self.forecasts);
         let model = publisher.live().as_change();
         let sums = Sums {
             version: model.version,
@@ -218,7 +235,7 @@ impl State {
             names: model.names.iter().map(|(hash, name)| (*hash, (&**name).into())).collect(),
         };
         // By reference, field by field, in the order of `Published`.
-        let published = (names, windows, catalogue, alerts, totals, open_sessions, clusters);
+        let published = (names, windows, catalogue, alerts, totals, open_sessions, clusters, behaviours, forecasts);
         [Section::encode(Kind::Published, 0, &published), Section::encode(Kind::Model, 0, &sums)]
     }
 
@@ -246,8 +263,8 @@ impl State {
         output.tools = self.catalogue.take(met, &mut signals);
         output.tools.sort_by_key(|row| row.source.partition);
         number(&mut output.tools, tick, |row| &mut row.source);
-        output.alerts = self.alerts.take(signals, output.watermark);
-        number(&mut output.alerts, tick, |row| &mut row.source);
+        // Held against the model that scored them, not the one that they teach.
+        self.behaviours.take(&output.calls, self.publisher.live(), &mut signals);
         self.publish(tick, stash.sums, names, &mut output);
         self.cluster(stash.cells, &mut output);
         for opened in stash.opened {
@@ -257,6 +274,11 @@ impl State {
         let changes = self.windows.take(stash.panes, output.watermark);
         (output.features, output.live) = (changes.rows, changes.live);
         number(&mut output.features, tick, |row| &mut row.source);
+        output.forecasts = self.forecasts.take(&output.features, &mut signals, &mut output.counters);
+        number(&mut output.forecasts, tick, |row| &mut row.source);
+        output.alerts = self.alerts.take(signals, output.watermark);
+        output.open_alerts = self.alerts.open();
+        number(&mut output.alerts, tick, |row| &mut row.source);
         self.totals.add(&output.counters);
         self.open_sessions = output.open_sessions;
         output
@@ -266,7 +288,7 @@ impl State {
     fn cluster(&mut self, labels: Vec<((Cell, Cell), isize)>, output: &mut TickOutput) {
         let of_cells = output.change.totals.iter().filter(|(entry, _)| entry.part == Part::Cell);
         let totals = of_cells.map(|(entry, total)| (Cell { scope: entry.scope, at: entry.key }, *total)).collect();
-        let is_forgotten = |row: &&LabelRow| row.label == "forget" && row.outcome == LabelOutcome::Applied;
+        let is_forgotten = |row: &&LabelRow| row.label == FORGET && row.outcome == LabelOutcome::Applied;
         let forgotten = output.labels.iter().filter(is_forgotten).map(|row| row.session_id.clone()).collect();
         let changes = CellChanges { labels, totals, forgotten };
         output.clusters = self.clusters.take(output.tick, output.watermark, changes, &mut output.sessions);

@@ -12,6 +12,12 @@ pub fn term_bin(value: f64) -> u32 {
     log_bin(value, 24.0, TERM_BINS)
 }
 
+/// A value in the middle of a bin of [`term_bin`].
+#[must_use]
+pub fn term_value(bin: u32) -> f64 {
+    ((f64::from(bin) + 0.5) / 24.0).exp_m1()
+}
+
 /// Logarithmic bins of about 0.8 % of `1 + score`.
 #[must_use]
 pub fn score_bin(score: f64) -> u32 {

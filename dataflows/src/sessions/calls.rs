@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use undercurrent_schemas::ids::{Micros, Partition};
-use undercurrent_schemas::rows::{CallOutcome, CallRow, Source};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, Expected, Source};
 use undercurrent_schemas::v1;
 
 use super::{Identity, Measure, Outbox, Settings, Timing};
+use crate::predict::judged;
 use crate::session::{Answer, CallFact};
 
 /// The calls of one session that are not settled yet.
@@ -34,6 +35,7 @@ struct RequestText {
     tool: String,
     bytes: u64,
     verdict: Option<v1::Verdict>,
+    expected: Expected,
 }
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -63,6 +65,7 @@ impl Calls {
         part: u32,
         message: &v1::Message,
         fact: CallFact,
+        expected: Expected,
         settings: &Settings,
     ) -> Option<Settled> {
         let text = RequestText {
@@ -70,6 +73,7 @@ impl Calls {
             tool: message.target.clone(),
             bytes: message.size_bytes,
             verdict: message.verdict.clone(),
+            expected,
         };
         let request = Request { part, text, fact };
         while let Some((ts, response)) = take_first(&mut self.early, &message.jsonrpc_id) {
@@ -212,6 +216,7 @@ impl Settled {
     pub(super) fn report(&self, identity: &Identity, partition: Partition, out: &mut Outbox) {
         let Answer { outcome, latency_us, response_bytes } = self.answer();
         out.counters.calls += 1;
+        judged(&self.text.expected, outcome, latency_us, &mut out.counters);
         out.counters.unanswered += u64::from(outcome == CallOutcome::Unanswered);
         out.measures.push(Measure {
             ts: self.fact.ts,
@@ -241,6 +246,7 @@ impl Settled {
             request_bytes: self.text.bytes,
             response_bytes,
             verdict: self.text.verdict.clone(),
+            expected: self.text.expected.clone(),
         });
     }
 }

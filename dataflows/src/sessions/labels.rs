@@ -10,6 +10,9 @@ use undercurrent_schemas::v1::{self, label::Verdict};
 use super::{Identity, Outbox, PartitionSessions};
 use crate::alerts::Signal;
 
+/// What a wish to be forgotten is called in table `labels`.
+pub(crate) const FORGET: &str = "forget";
+
 impl PartitionSessions {
     /// Every ended part of the session teaches as the label says, from now on.
     pub(super) fn label(&mut self, event: &v1::Event, verdict: Verdict, out: &mut Outbox) {
@@ -31,8 +34,25 @@ impl PartitionSessions {
 
     /// The session leaves the model, whole: its facts, its terms, its scores; what is open of it ends unscored.
     pub(super) fn forget(&mut self, event: &v1::Event, out: &mut Outbox) {
+        let parts = self.forgotten(&event.session_id, out);
+        self.said(event, FORGET, parts, out);
+    }
+
+    /// Every session of the principal does. Each is told by a row of its own; of a principal without sessions nothing is.
+    pub(super) fn forget_principal(&mut self, event: &v1::Event, out: &mut Outbox) {
+        let of_principal = self.sessions.values().map(|session| &session.identity);
+        let of_principal = of_principal.filter(|of| *of.principal == *event.principal && *of.tenant == *event.tenant);
+        let ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
+        for session_id in ids {
+            let parts = self.forgotten(&session_id, out);
+            self.said(&v1::Event { session_id, ..event.clone() }, FORGET, parts, out);
+        }
+    }
+
+    /// How many parts of a session were forgotten; `None` = it is not known.
+    fn forgotten(&mut self, session_id: &str, out: &mut Outbox) -> Option<usize> {
         let Self { sessions, learning, due, .. } = self;
-        let parts = sessions.get_mut(event.session_id.as_str()).map(|session| {
+        sessions.get_mut(session_id).map(|session| {
             let scope = session.identity.scope;
             let given_up = session.calls.give_up_all();
             session.settle(given_up, learning, out);
@@ -46,8 +66,7 @@ impl PartitionSessions {
             parts.into_iter().for_each(|(contribution, fact)| contribution.retract_all(scope, &fact, out));
             session.reschedule(&learning.settings.timing, due);
             count
-        });
-        self.said(event, "forget", parts, out);
+        })
     }
 
     fn said(&self, event: &v1::Event, label: &str, parts: Option<usize>, out: &mut Outbox) {

@@ -49,6 +49,7 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What happened, in numbers.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
         }
@@ -88,4 +89,17 @@ counters! {
     /// Labels and wishes to be forgotten that were heeded, and that came too late.
     labels_applied,
     labels_too_old,
+    /// Calls of the tool that was expected first, of one of the next two, and of another.
+    next_tool_first,
+    next_tool_third,
+    next_tool_missed,
+    /// Latencies within a factor of two of what was expected, and others.
+    latency_close,
+    latency_off,
+    /// Calls that failed, or did not, as was expected, or not.
+    failure_right,
+    failure_wrong,
+    /// Minutes with about as many calls as were expected, and others.
+    forecast_close,
+    forecast_off,
 }

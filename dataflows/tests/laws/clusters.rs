@@ -95,7 +95,7 @@ fn session(number: u64, tools: &[&str]) -> Vec<v1::Event> {
 fn forget(number: u64, at: u64) -> v1::Event {
     let mut event = session(at, &[]).remove(0);
     event.session_id = format!("session-{number}");
-    event.body = Some(Body::Forget(v1::Forget {}));
+    event.body = Some(Body::Forget(v1::Forget::default()));
     event
 }
 

@@ -1,15 +1,18 @@
 //! What people say about sessions: any order of sayings gives one model, and the forgotten leave no trace.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use undercurrent_dataflows::assess::{LeftOut, SESSION_TERMS};
 use undercurrent_dataflows::model::Part;
 use undercurrent_dataflows::oracle;
+use undercurrent_schemas::ids::partition_of;
 use undercurrent_schemas::rows::LabelOutcome;
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 use crate::cases;
 use crate::run::{facts, run, settings};
-use crate::traffic::{any_plans, any_sizes, events, ticks};
+use crate::traffic::{PARTITIONS, any_plans, any_sizes, events, ticks};
 
 /// Something said about the session of the event at this place, right after another event.
 #[derive(Clone, Debug)]
@@ -128,10 +131,46 @@ proptest! {
         sessions.sort_by(|a, b| a.session_id.cmp(&b.session_id));
         sessions.dedup_by(|a, b| a.session_id == b.session_id);
         for (sequence, session) in (1_000..).zip(&sessions) {
-            events.push(saying(session, last, sequence, Body::Forget(v1::Forget {})));
+            events.push(saying(session, last, sequence, Body::Forget(v1::Forget::default())));
         }
         let run = run(&settings, 2, &ticks(&events, &sizes));
         prop_assert_eq!(run.model.as_change().totals, vec![]);
+    }
+}
+
+/// A wish of each partition that a principal be forgotten: some session id leads to it.
+fn forget_principal(principal: &str, at: &v1::Event) -> Vec<v1::Event> {
+    let ids = (0..PARTITIONS).map(|wanted| {
+        (0..).map(|n: u32| n.to_string()).find(|id| partition_of(id, PARTITIONS).0 == wanted).expect("some id does")
+    });
+    let wish = |(sequence, session_id): (u64, String)| v1::Event {
+        id: Some(v1::EventId { gateway: 8, epoch: 2, sequence }),
+        session_id,
+        principal: principal.to_owned(),
+        body: Some(Body::Forget(v1::Forget { whole_principal: true })),
+        ..at.clone()
+    };
+    (1..).zip(ids).map(wish).collect()
+}
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    /// A principal that is forgotten leaves nothing, and nobody else leaves anything.
+    #[test]
+    fn a_forgotten_principal_was_never_there(plans in any_plans(), sizes in any_sizes()) {
+        let mut all = events(&plans);
+        let others: Vec<_> = all.iter().filter(|event| event.principal != "agent-1").cloned().collect();
+        let last = all.last().expect("there are events").clone();
+        all.extend(forget_principal("agent-1", &last));
+        let run = run(&settings(), 2, &ticks(&all, &sizes));
+        let parts = oracle::parts(&others, &settings().sessions.timing);
+        prop_assert_eq!(facts(&run.model), oracle::taught_counts(&parts));
+        let rows = run.outputs.iter().flat_map(|output| &output.labels);
+        let told: BTreeSet<_> = rows.map(|row| row.session_id.as_str()).collect();
+        let of =
+            all.iter().filter(|event| event.principal == "agent-1" && matches!(event.body, Some(Body::Message(_))));
+        prop_assert_eq!(told, of.map(|event| event.session_id.as_str()).collect());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The laws of learning, on random traffic through real workers: incremental == batch, for any number of workers, any
 //! batching and any order of arrival; what was added can be taken back; a score is what its reasons say.
 
+mod behaviour;
 mod clusters;
 mod examples;
 mod features;

@@ -6,7 +6,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::*;
 use crate::ids::{Micros, ModelVersion, Offset, Partition, Tick};
-use crate::rows::{CallOutcome, CallRow, EntityKind, FeatureRow, MessageRow, ModelRow, SessionRow, Source};
+use crate::rows::{CallOutcome, CallRow, EntityKind, Expected, FeatureRow, MessageRow, ModelRow, SessionRow, Source};
 use crate::v1::event::Body;
 use crate::v1::{
     Assessment, CallFacts, Decision, Direction, Event, EventId, Gap, Heartbeat, Kind, Leaf, LeafType, Message, Place,
@@ -76,6 +76,12 @@ fn calls_without_a_verdict_have_nulls_and_empty_lists() {
         request_bytes: 210,
         response_bytes: 94,
         verdict: Some(verdict(Some(assessment()))),
+        expected: Expected {
+            tool: "get_balance".into(),
+            tool_rank: Some(2),
+            latency_us: Some(1_200),
+            failure_p: Some(0.125),
+        },
     };
     let unknown = CallRow { source: source(1), verdict: Some(verdict(None)), ..settled.clone() };
     let open = CallRow {
@@ -84,6 +90,7 @@ fn calls_without_a_verdict_have_nulls_and_empty_lists() {
         error_type: String::new(),
         latency_us: None,
         verdict: None,
+        expected: Expected::default(),
         ..settled.clone()
     };
     insta::assert_snapshot!(text_of(&calls::batch(&[settled, unknown, open])));

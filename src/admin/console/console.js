@@ -41,6 +41,8 @@ function show(status) {
     "none so far",
   );
 
+  rows("alerts", status.open_alerts, (a) => [time(a.opened_at_us), a.kind, a.subject, a.times, a.text], "none");
+
   const learned = element("learned");
   learned.replaceChildren();
   const facts = {

@@ -2,8 +2,8 @@
 
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, ClusterChange, ClusterRow, EntityKind, FeatureRow,
-    LabelOutcome, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolChange, ToolRow,
+    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, ClusterChange, ClusterRow, EntityKind, Expected, FeatureRow,
+    ForecastRow, LabelOutcome, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolChange, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
@@ -42,6 +42,7 @@ pub(super) fn tick(number: u64) -> TickRows {
         tools: vec![tool(source(0), number)],
         alerts: vec![alert(source(0), number)],
         clusters: vec![cluster(source(0), number)],
+        forecasts: vec![forecast(source(0), number)],
     };
     if number.is_multiple_of(5) {
         rows.sessions.clear();
@@ -67,6 +68,7 @@ pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
         Table::Tools => rows.tools.len(),
         Table::Alerts => rows.alerts.len(),
         Table::Clusters => rows.clusters.len(),
+        Table::Forecasts => rows.forecasts.len(),
     }
 }
 
@@ -133,6 +135,7 @@ fn call(source: Source, tick: u64) -> CallRow {
         request_bytes: 200,
         response_bytes: 300,
         verdict: (tick > 2).then(|| verdict(tick)),
+        expected: Expected::default(),
     }
 }
 
@@ -188,6 +191,20 @@ fn alert(source: Source, tick: u64) -> AlertRow {
         opened_at: Micros(START),
         times: 1,
         text: "again and again".into(),
+    }
+}
+
+fn forecast(source: Source, tick: u64) -> ForecastRow {
+    ForecastRow {
+        source,
+        diff: 1,
+        kind: EntityKind::Server,
+        tenant: "default".into(),
+        entity: "banking".into(),
+        window_start: Micros(START),
+        expected: 2.5,
+        error: 0.5,
+        calls: tick as i64,
     }
 }
 

@@ -1,0 +1,114 @@
+//! What the model expects of a call before it is made: which tool, how long, and whether it fails.
+//!
+//! Derived from sums, never a sum itself. Judged by what then happens (prequential): rows carry both, metrics count how
+//! often it was right. Not here: whether what happened instead is suspicious; `assess` says that in its own terms.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use undercurrent_schemas::ids::ModelVersion;
+use undercurrent_schemas::rows::{CallOutcome, Expected};
+
+use crate::assess::transition_probability;
+use crate::model::{Model, Part, in_full, term_value};
+use crate::sessions::Counters;
+use crate::teach::outcome_bin;
+
+/// Tools that are named as what may come next.
+const NEXT: usize = 3;
+
+/// Tools of a server that are asked about; of more, those with the smallest hashes.
+const TOOLS_MAX: usize = 256;
+
+/// An expected latency is close within this factor.
+const CLOSE: f64 = 2.0;
+
+/// Answers of one model, kept while it is live: many calls of a tick ask the same. Only looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Expectations {
+    version: ModelVersion,
+    next: HashMap<(u64, u64), [Option<u64>; NEXT], RandomState>,
+    of_tool: HashMap<(u64, u64), OfTool, RandomState>,
+}
+
+/// What is expected of any call of a tool.
+#[derive(Clone, Copy, Debug)]
+struct OfTool {
+    latency_us: Option<i64>,
+    failure_p: Option<f64>,
+}
+
+impl Expectations {
+    /// Of a call of `tool` after `previous`, by this model. Without a model nothing is expected.
+    pub(crate) fn of(&mut self, model: Option<&Model>, scope: u64, previous: u64, tool: u64) -> Expected {
+        let Some(model) = model else { return Expected::default() };
+        if self.version != model.version() {
+            *self = Self { version: model.version(), ..Self::default() };
+        }
+        let next = self.next.entry((scope, previous)).or_insert_with(|| likeliest(model, scope, previous));
+        let of_tool = self.of_tool.entry((scope, tool));
+        let OfTool { latency_us, failure_p } = *of_tool.or_insert_with(|| OfTool {
+            latency_us: latency_us(model, scope, tool),
+            failure_p: failure_p(model, scope, tool),
+        });
+        let name = next[0].and_then(|tool| model.name(tool));
+        Expected {
+            tool: name.map_or_else(String::new, |name| name.to_string()),
+            tool_rank: (1..).zip(next.iter()).find(|(_, of)| **of == Some(tool)).map(|(rank, _)| rank),
+            latency_us,
+            failure_p,
+        }
+    }
+}
+
+/// The tools that most often come after another: order 1 that backs off to order 0. Equals are in order of their hashes.
+fn likeliest(model: &Model, scope: u64, previous: u64) -> [Option<u64>; NEXT] {
+    let tools = model.tools(scope).iter().take(TOOLS_MAX);
+    let mut tools: Vec<_> = tools.map(|tool| (transition_probability(model, scope, previous, *tool), *tool)).collect();
+    tools.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(left.cmp(right)));
+    let mut tools = tools.into_iter().map(|(_, tool)| tool);
+    std::array::from_fn(|_| tools.next())
+}
+
+/// The median of a tool's latencies.
+fn latency_us(model: &Model, scope: u64, tool: u64) -> Option<i64> {
+    median(model.profile(Part::Latency, scope, tool)).map(|bin| term_value(bin).round() as i64)
+}
+
+/// The bin that half of a profile is not above; `None` of an empty one.
+pub(crate) fn median(profile: &[(u32, u64)]) -> Option<u32> {
+    let all: u64 = profile.iter().map(|(_, count)| count).sum();
+    let mut below = 0;
+    profile.iter().find_map(|(bin, count)| {
+        below += count;
+        (2 * below >= all).then_some(*bin)
+    })
+}
+
+/// Probability that a call of a tool fails, or is not answered.
+fn failure_p(model: &Model, scope: u64, tool: u64) -> Option<f64> {
+    let profile = model.profile(Part::Outcome, scope, tool);
+    let all: u64 = profile.iter().map(|(_, count)| count).sum();
+    let fine = profile.iter().find(|(bin, _)| *bin == outcome_bin(CallOutcome::Result)).map_or(0, |(_, count)| *count);
+    (all > 0).then(|| (in_full(all - fine) + 0.5) / (in_full(all) + 1.0))
+}
+
+/// How right it was.
+pub(crate) fn judged(expected: &Expected, outcome: CallOutcome, latency_us: Option<i64>, counters: &mut Counters) {
+    if !expected.tool.is_empty() {
+        *match expected.tool_rank {
+            Some(1) => &mut counters.next_tool_first,
+            Some(_) => &mut counters.next_tool_third,
+            None => &mut counters.next_tool_missed,
+        } += 1;
+    }
+    if let (Some(expected), Some(latency)) = (expected.latency_us, latency_us) {
+        let ratio = (latency as f64 + 1.0) / (expected as f64 + 1.0);
+        let is_close = (1.0 / CLOSE..=CLOSE).contains(&ratio);
+        *if is_close { &mut counters.latency_close } else { &mut counters.latency_off } += 1;
+    }
+    if let Some(failure_p) = expected.failure_p {
+        let is_right = (failure_p >= 0.5) == (outcome != CallOutcome::Result);
+        *if is_right { &mut counters.failure_right } else { &mut counters.failure_wrong } += 1;
+    }
+}
