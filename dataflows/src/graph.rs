@@ -98,17 +98,9 @@ impl Graph {
             let cells = sessions.cells.as_collection().concat(earlier_cells).inner;
             let cells = cell_components(cells, settings.clusters);
             let (opened, panes) = panes::pane_features(sessions.measures, combiner, earlier_panes);
-            publish::published(
-                sessions.rows,
-                sums,
-                opened,
-                panes,
-                cells,
-                published,
-                resumed.map(|(tick, _)| tick),
-                Rc::clone(&outputs),
-            )
-            .probe_with(&probe);
+            let learned = publish::Learned { rows: sessions.rows, sums, opened, panes, cells };
+            publish::published(learned, published, resumed.map(|(tick, _)| tick), Rc::clone(&outputs))
+                .probe_with(&probe);
         });
         let mut graph = Self { input, probe, outputs, kept };
         if let Some((at, watermark)) = resumed {

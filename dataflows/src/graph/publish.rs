@@ -74,17 +74,24 @@ impl Stash {
     }
 }
 
+/// Everything that workers give for a tick.
+pub(super) struct Learned<'scope> {
+    pub(super) rows: StreamVec<'scope, u64, Rows>,
+    pub(super) sums: VecCollection<'scope, u64, (Entry, isize)>,
+    pub(super) opened: StreamVec<'scope, u64, Opened>,
+    pub(super) panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
+    /// Dense cells and their components.
+    pub(super) cells: VecCollection<'scope, u64, (Cell, Cell)>,
+}
+
 /// An empty stream whose frontier passes a tick when its results are live.
 pub(super) fn published<'scope>(
-    rows: StreamVec<'scope, u64, Rows>,
-    sums: VecCollection<'scope, u64, (Entry, isize)>,
-    opened: StreamVec<'scope, u64, Opened>,
-    panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
-    cells: VecCollection<'scope, u64, (Cell, Cell)>,
+    learned: Learned<'scope>,
     state: Option<Rc<RefCell<State>>>,
     resumed: Option<Tick>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
 ) -> StreamVec<'scope, u64, ()> {
+    let Learned { rows, sums, opened, panes, cells } = learned;
     let mut builder = OperatorBuilder::new("Publish".to_owned(), rows.scope());
     let mut rows = builder.new_input(rows, Exchange::new(|_: &Rows| 0));
     let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &((Entry, isize), u64, isize)| 0));

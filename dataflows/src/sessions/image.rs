@@ -43,13 +43,13 @@ pub(super) mod kept {
 
     use super::{Arc, BTreeSet, Micros};
 
-    pub(crate) fn serialize<S: Serializer>(of: &BTreeSet<(Micros, Arc<str>, u32)>, to: S) -> Result<S::Ok, S::Error> {
+    type Kept = BTreeSet<(Micros, Arc<str>, u32)>;
+
+    pub(crate) fn serialize<S: Serializer>(of: &Kept, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(of.iter().map(|(until, id, number)| (until, &**id, number)))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<BTreeSet<(Micros, Arc<str>, u32)>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Kept, D::Error> {
         let kept = Vec::<(Micros, Box<str>, u32)>::deserialize(from)?;
         Ok(kept.into_iter().map(|(until, id, number)| (until, Arc::from(id), number)).collect())
     }
