@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test conformance soak fuzz bench bench-peers eval
+.PHONY: help run demo build check test conformance soak chaos fuzz bench bench-peers eval
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,12 @@ soak: SECONDS ?= 600
 soak: ## Clients come and go and their server fails for SECONDS=600; idle streams and ended sessions (release)
 	UNDERCURRENT_SOAK_SECONDS=$(SECONDS) cargo test --workspace --release --test real_parts -- \
 		soak:: idle:: --nocapture --test-threads 1
+
+chaos: KILLS ?= 200
+chaos: ## Kill it KILLS=200 times at named points and at random, under load, and compare what is left
+	tests/parts/install.sh
+	cargo build --workspace
+	UNDERCURRENT_CHAOS_KILLS=$(KILLS) cargo test --workspace --test real_parts -- chaos:: --nocapture
 
 fuzz: SECONDS ?= 60
 fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and a nightly toolchain

@@ -11,6 +11,7 @@ mod aggregate;
 mod bad_disk;
 mod bad_input;
 mod bad_upstream;
+mod chaos;
 mod check;
 mod clients_http;
 mod clients_wrap;

@@ -114,6 +114,11 @@ impl Gateway {
         std::net::TcpStream::connect(self.admin).is_ok() && get(self.admin, "/readyz").status() == 200
     }
 
+    /// As [`Self::is_ready`], of one that may be gone at any moment.
+    pub(crate) fn answers(&self) -> bool {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.is_ready())).unwrap_or(false)
+    }
+
     #[track_caller]
     pub(crate) fn status(&self) -> Status {
         Status::ask(self.admin)
