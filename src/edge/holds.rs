@@ -272,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn an_approval_after_the_client_left_is_good_for_one_retry() {
         let holds = holds();
-        let impatient = || Hold { patience: Duration::from_millis(20), ..hold(&holds) };
+        let impatient = || Hold { patience: Duration::from_millis(300), ..hold(&holds) };
         assert_eq!(impatient().answered(true).await.unwrap_err().code, "hold_timeout");
         holds.answer("t", Answer::Approve).unwrap();
         assert_eq!(impatient().answered(true).await, Ok(()));

@@ -164,8 +164,9 @@ impl Chaos {
         if fault.cuts() {
             damage_second_checkpoint(&right);
         } else {
-            ["history", "state"]
-                .map(|derived| fs::remove_dir_all(right.join(derived)).expect("remove what is derived"));
+            for derived in ["history", "state"] {
+                fs::remove_dir_all(right.join(derived)).expect("remove what is derived");
+            }
         }
         let (left_rows, right_rows) = (self.life(&left, durable), self.life(&right, durable));
         let bound = [&left_rows, &right_rows].into_iter().map(first_of_last_life).min().expect("two");
