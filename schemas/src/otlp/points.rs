@@ -189,7 +189,7 @@ impl<'a> Intake<'a> {
         }
         all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let named = |key: &&str| all.iter().find(|attribute| attribute.key == **key);
-        let server = SERVER.iter().find_map(|key| named(key)).map(|attribute| attribute.value.clone());
+        let server = SERVER.iter().find_map(named).map(|attribute| attribute.value.clone());
         let point = Point {
             ts_us,
             source: self.source.to_owned(),
