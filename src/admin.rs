@@ -11,6 +11,7 @@ mod labels;
 mod routes;
 mod server;
 mod status;
+mod telemetry;
 mod token;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use self::status::{
     BusyTool, Check, FlaggedSession, HistoryStatus, Learned, ModelStatus, OpenAlert, PartitionStatus, Status,
     StatusSource, UpstreamStatus,
 };
+pub use self::telemetry::{Intake, Taken};
 use crate::config::HostRules;
 use crate::data_dir::AdminToken;
 
@@ -36,6 +38,9 @@ pub struct AdminState {
     pub hosts: Arc<HostRules>,
     pub labeller: Arc<dyn Labeller>,
     pub tickets: Arc<dyn Tickets>,
+    pub intake: Arc<dyn Intake>,
+    /// Largest body of what is reported.
+    pub report_bytes_max: usize,
     /// What whoever writes must present.
     pub token: AdminToken,
 }

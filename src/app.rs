@@ -4,6 +4,7 @@ mod background;
 mod check;
 mod holds;
 mod install;
+mod intake;
 mod keeper;
 mod key;
 mod models;

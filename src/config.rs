@@ -62,6 +62,7 @@ pub struct Config {
     pub history: History,
     /// How often what is live is published as files; `None` = never.
     pub snapshot_interval: Option<Duration>,
+    pub reports: Reports,
     pub capture: Capture,
     /// `None`: the built-in policy.
     pub policy_file: Option<PathBuf>,
@@ -169,6 +170,13 @@ pub struct Engine {
     /// Terms that add nothing to a score.
     pub left_out: LeftOut,
     pub checkpoint_interval: Duration,
+}
+
+/// What may be reported from outside at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reports {
+    pub body_bytes_max: usize,
+    pub points_max: usize,
 }
 
 /// What of a payload leaves the gateway.

@@ -288,6 +288,27 @@ impl Edge {
         })
     }
 
+    /// Puts what was reported from outside into the log. It is of no session.
+    pub fn report(&self, server: &str, body: Body) -> Result<Sequence, LogFull> {
+        self.shared.metrics.event(&body);
+        self.shared.log.append(v1::Event {
+            id: None,
+            ts_us: self.shared.clock.now().0,
+            tenant: self.shared.settings.tenant.to_string(),
+            principal: String::new(),
+            session_id: String::new(),
+            server: server.to_owned(),
+            digest_key: self.shared.settings.key.id,
+            body: Some(body),
+        })
+    }
+
+    /// The present time by the clock of events.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        self.shared.clock.now()
+    }
+
     /// The calls that wait for a person.
     #[must_use]
     pub fn holds(&self) -> &Holds {

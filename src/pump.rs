@@ -22,6 +22,8 @@ pub fn rows_of(tick: &CommittedTick, output: TickOutput) -> TickRows {
         alerts,
         clusters,
         forecasts,
+        telemetry,
+        dead_letters,
         ..
     } = output;
     // The end of a replay is the end of all time, which has no date: it is filed by its tick, which recorded time gave.
@@ -39,6 +41,8 @@ pub fn rows_of(tick: &CommittedTick, output: TickOutput) -> TickRows {
         alerts,
         clusters,
         forecasts,
+        telemetry,
+        dead_letters,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod image;
 pub mod model;
 pub mod oracle;
 pub mod predict;
+pub mod reports;
 pub mod session;
 pub mod sessions;
 mod shared;

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1::TermKind;
 
-pub use bins::{SCORE_BINS, TERM_BINS, score_bin, term_bin, term_value};
+pub use bins::{REPORTED_BINS, SCORE_BINS, TERM_BINS, reported_bin, reported_value, score_bin, term_bin, term_value};
 pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
@@ -130,7 +130,8 @@ impl Model {
             | Part::Place
             | Part::ToolSessions
             | Part::Before
-            | Part::LabelledPlace => name(entry.key),
+            | Part::LabelledPlace
+            | Part::Reported => name(entry.key),
         };
         (name(entry.scope), key)
     }
@@ -247,7 +248,8 @@ impl Model {
             | Part::Before
             | Part::Cell
             | Part::LabelledSessions
-            | Part::LabelledPlace => {}
+            | Part::LabelledPlace
+            | Part::Reported => {}
         }
     }
 }

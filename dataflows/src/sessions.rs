@@ -245,6 +245,8 @@ impl PartitionSessions {
             Some(Body::Label(label)) => self.label(event, label.verdict(), out),
             Some(Body::Forget(forget)) if forget.whole_principal => self.forget_principal(event, out),
             Some(Body::Forget(_)) => self.forget(event, out),
+            // Of no session: see `reports`.
+            Some(Body::Telemetry(_) | Body::DeadLetter(_)) => {}
             None => out.counters.corrupt += 1,
         }
     }

@@ -5,6 +5,7 @@
 pub mod ids;
 mod labels;
 pub mod log;
+pub mod otlp;
 pub mod rows;
 pub mod tables;
 mod terms;

@@ -294,11 +294,13 @@ pub enum AlertKind {
     Degraded,
     /// Many more calls in a minute than were expected.
     Burst,
+    /// What is reported of a server has left its range.
+    ServerDegraded,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Flagged,
         Self::Loop,
         Self::LoopOfTwo,
@@ -311,6 +313,7 @@ impl AlertKind {
         Self::ToolBehaviour,
         Self::Degraded,
         Self::Burst,
+        Self::ServerDegraded,
     ];
 
     /// The column's text.
@@ -329,6 +332,7 @@ impl AlertKind {
             Self::ToolBehaviour => "tool_behaviour",
             Self::Degraded => "degraded",
             Self::Burst => "burst",
+            Self::ServerDegraded => "server_degraded",
         }
     }
 }
@@ -414,6 +418,60 @@ pub struct FeatureRow {
     /// Of a DDSketch of 1 % relative error; `None` = no call was answered.
     pub latency_p50_us: Option<f64>,
     pub latency_p95_us: Option<f64>,
+    /// What was reported from outside; only servers have it.
+    pub reported: ReportedSums,
+}
+
+/// What was reported of a server from outside: integer sums, which can be added and taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ReportedSums {
+    pub points: i64,
+    pub calls: i64,
+    pub errors: i64,
+    pub latency_sum_us: i64,
+    /// Points of processor time, and their sum in millionths.
+    pub cpu_points: i64,
+    pub cpu_millionths: i64,
+    /// Points of memory in use, and their sum in millionths.
+    pub memory_points: i64,
+    pub memory_millionths: i64,
+}
+
+impl ReportedSums {
+    /// All of them.
+    pub fn sums(&mut self) -> [&mut i64; 8] {
+        [
+            &mut self.points,
+            &mut self.calls,
+            &mut self.errors,
+            &mut self.latency_sum_us,
+            &mut self.cpu_points,
+            &mut self.cpu_millionths,
+            &mut self.memory_points,
+            &mut self.memory_millionths,
+        ]
+    }
+}
+
+/// One point that was reported from outside.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TelemetryRow {
+    pub source: Source,
+    /// When it came.
+    pub received: Micros,
+    pub tenant: String,
+    /// Empty = of none.
+    pub server: String,
+    pub point: v1::Point,
+}
+
+/// Something that could not be taken.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DeadLetterRow {
+    pub source: Source,
+    pub ts: Micros,
+    pub tenant: String,
+    pub letter: v1::DeadLetter,
 }
 
 /// How many calls a minute was expected to have, and had.

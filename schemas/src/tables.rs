@@ -15,6 +15,7 @@ mod assessed;
 pub mod calls;
 pub mod clusters;
 mod columns;
+pub mod dead_letters;
 pub mod features;
 pub mod forecasts;
 pub mod labels;
@@ -22,6 +23,7 @@ pub mod messages;
 pub mod models;
 pub mod sessions;
 pub mod snapshot;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod tools;
@@ -42,11 +44,13 @@ pub enum Table {
     Alerts,
     Clusters,
     Forecasts,
+    Telemetry,
+    DeadLetters,
 }
 
 impl Table {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Messages,
         Self::Calls,
         Self::Sessions,
@@ -57,6 +61,8 @@ impl Table {
         Self::Alerts,
         Self::Clusters,
         Self::Forecasts,
+        Self::Telemetry,
+        Self::DeadLetters,
     ];
 
     /// Name of the table and of its directory.
@@ -73,6 +79,8 @@ impl Table {
             Self::Alerts => "alerts",
             Self::Clusters => "clusters",
             Self::Forecasts => "forecasts",
+            Self::Telemetry => "telemetry",
+            Self::DeadLetters => "dead_letters",
         }
     }
 
@@ -90,6 +98,8 @@ impl Table {
             Self::Alerts => alerts::schema(),
             Self::Clusters => clusters::schema(),
             Self::Forecasts => forecasts::schema(),
+            Self::Telemetry => telemetry::schema(),
+            Self::DeadLetters => dead_letters::schema(),
         }
     }
 
@@ -106,7 +116,9 @@ impl Table {
             | Self::Tools
             | Self::Alerts
             | Self::Clusters
-            | Self::Forecasts => ["tick", "partition", "ordinal"],
+            | Self::Forecasts
+            | Self::Telemetry
+            | Self::DeadLetters => ["tick", "partition", "ordinal"],
         }
     }
 }

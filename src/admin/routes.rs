@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use prometheus::TextEncoder;
 
-use super::{AdminState, Check, Status, console, guard, holds, labels, token};
+use super::{AdminState, Check, Status, console, guard, holds, labels, telemetry, token};
 
 /// Largest body of a request that writes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -21,8 +21,14 @@ pub fn router(state: AdminState) -> Router {
         .route("/api/v1/labels", post(labels::label))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), token::required));
+    let reports = Router::new()
+        .route("/v1/metrics", post(telemetry::metrics))
+        .route("/v1/logs", post(telemetry::logs))
+        .layer(DefaultBodyLimit::max(state.report_bytes_max))
+        .layer(middleware::from_fn_with_state(state.clone(), token::required));
     Router::new()
         .merge(with_token)
+        .merge(reports)
         .route("/", get(console::page))
         .route("/console.js", get(console::script))
         .route("/console.css", get(console::style))

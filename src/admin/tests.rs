@@ -5,6 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use undercurrent_schemas::otlp::{Encoding, Signal};
 use undercurrent_schemas::v1::label::Verdict;
 
 use super::*;
@@ -79,6 +80,20 @@ struct Answer {
     body: String,
 }
 
+/// Takes all that is not `full`, and one point less.
+#[derive(Debug)]
+struct AnyReport;
+
+impl Intake for AnyReport {
+    fn take(&self, body: &[u8], _: Encoding, _: Signal) -> Taken {
+        match body {
+            b"full" => Taken::Full,
+            b"odd" => Taken::Unreadable { reason: "odd".into() },
+            _ => Taken::Taken { rejected: 1, reason: Some("no time".into()) },
+        }
+    }
+}
+
 /// Knows one session, and one that ended long ago.
 #[derive(Debug)]
 struct TwoSessions;
@@ -111,6 +126,8 @@ async fn ask_with(status: Status, method: &str, path: &str, headers: &[(&str, &s
         hosts: Arc::default(),
         labeller: Arc::new(TwoSessions),
         tickets: Arc::new(OneTicket),
+        intake: Arc::new(AnyReport),
+        report_bytes_max: 100,
         token: token.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -244,4 +261,29 @@ async fn what_waits_for_a_person_is_shown_to_who_has_the_token() {
     // The check of `Host` comes first, token or not.
     let foreign = ask(example(), "GET", path, &[("host", "evil.example"), ("authorization", "Bearer TOKEN")]).await;
     assert_eq!(foreign.status, 403);
+}
+
+#[tokio::test]
+async fn reports_are_taken_from_who_has_the_token_and_answered_as_otlp_says() {
+    async fn send(path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let all = [&[("host", "localhost"), ("authorization", "Bearer TOKEN")][..], headers].concat();
+        ask_with(example(), "POST", path, &all, body).await
+    }
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+    for path in ["/v1/metrics", "/v1/logs"] {
+        let bare = [("host", "localhost"), ("content-type", "application/json")];
+        assert_eq!(ask_with(example(), "POST", path, &bare, "{}").await.status, 401);
+        assert_eq!(send(path, "full", JSON).await.status, 503);
+        assert_eq!(send(path, "odd", JSON).await.status, 400);
+        assert_eq!(send(path, "{}", &[]).await.status, 415);
+        assert_eq!(
+            send(path, "{}", &[("content-type", "application/json"), ("content-encoding", "gzip")]).await.status,
+            415
+        );
+        assert_eq!(send(path, &"x".repeat(101), JSON).await.status, 413);
+        assert_eq!(send(path, "", &[("content-type", "application/x-protobuf")]).await.body, "");
+        assert_eq!(send(path, "{}", &[JSON[0], ("origin", "https://evil.example")]).await.status, 403);
+    }
+    let answer = send("/v1/metrics", "{}", JSON).await;
+    assert_eq!(answer.body, r#"{"partialSuccess":{"errorMessage":"no time","rejectedDataPoints":"1"}}"#);
 }

@@ -187,7 +187,7 @@ impl Owner {
     }
 }
 
-fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 10] {
+fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 12] {
     [
         ("messages", rows.messages.len()),
         ("calls", rows.calls.len()),
@@ -199,6 +199,8 @@ fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 10] {
         ("alerts", rows.alerts.len()),
         ("clusters", rows.clusters.len()),
         ("forecasts", rows.forecasts.len()),
+        ("telemetry", rows.telemetry.len()),
+        ("dead_letters", rows.dead_letters.len()),
     ]
 }
 

@@ -117,6 +117,7 @@ fn fixed(before: &Config, after: &Config) -> Vec<&'static str> {
             ("engine", shown(&config.engine)),
             ("history", shown(&config.history)),
             ("snapshot", shown(&config.snapshot_interval)),
+            ("reports", shown(&config.reports)),
             ("capture", shown(&config.capture)),
             ("access_log", shown(&config.access_log)),
             ("tracing", shown(&config.tracing)),

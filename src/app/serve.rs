@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::background;
 use super::holds::EdgeTickets;
+use super::intake::Reports;
 use super::node::{Node, Parts};
 use super::reload::Reloader;
 use super::sayings::Sayings;
@@ -104,7 +105,10 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let reloader = tokio::spawn(reloader.run());
     let tickets = Arc::new(EdgeTickets(node.edge.holds().clone()));
     let labeller = Arc::new(Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) });
+    let intake = Arc::new(Reports { edge: node.edge.clone(), points_max: config.reports.points_max });
     let state = AdminState {
+        intake,
+        report_bytes_max: config.reports.body_bytes_max,
         source: status,
         registry,
         hosts: Arc::new(config.gateway.hosts.clone()),

@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub engine: RawEngine,
     pub history: RawHistory,
     pub snapshot: RawSnapshot,
+    pub reports: RawReports,
     pub capture: RawCapture,
     pub policy: RawPolicy,
     pub access_log: RawAccessLog,
@@ -308,6 +309,19 @@ pub(super) struct RawSnapshot {
 impl Default for RawSnapshot {
     fn default() -> Self {
         Self { interval_ms: 10_000 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawReports {
+    pub body_bytes_max: u64,
+    pub points_max: u64,
+}
+
+impl Default for RawReports {
+    fn default() -> Self {
+        Self { body_bytes_max: 4 << 20, points_max: 10_000 }
     }
 }
 

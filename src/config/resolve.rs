@@ -16,8 +16,8 @@ use super::error::{ConfigError, Place, Places, Problem};
 use super::raw::{RawConfig, RawUpstream};
 use super::upstream::{Environment, Upstream, UpstreamName};
 use super::{
-    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Retention,
-    Terms, Tls, Tracing,
+    AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Reports,
+    Retention, Terms, Tls, Tracing,
 };
 use super::{aggregate, auth, history, terms};
 
@@ -63,6 +63,10 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         engine: check.engine(&raw)?,
         history,
         snapshot_interval: check.snapshot_interval(&raw)?,
+        reports: Reports {
+            body_bytes_max: number!(check, raw.reports.body_bytes_max, 1024..=GIB),
+            points_max: number!(check, raw.reports.points_max, 1..=1_000_000),
+        },
         capture: Capture { payload: check.payload(&raw.capture.payload)? },
         policy_file: beside(&raw.policy.file, &places.of("policy.file"), around.file),
         access_log: check.access_log(&raw, around.file)?,

@@ -10,7 +10,8 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow, ToolRow,
+    AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow,
+    TelemetryRow, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 
@@ -40,6 +41,8 @@ pub(super) struct OpenRoll {
     alerts: Hours<AlertRow>,
     clusters: Hours<ClusterRow>,
     forecasts: Hours<ForecastRow>,
+    telemetry: Hours<TelemetryRow>,
+    dead_letters: Hours<DeadLetterRow>,
 }
 
 impl OpenRoll {
@@ -59,6 +62,8 @@ impl OpenRoll {
             alerts: Hours::default(),
             clusters: Hours::default(),
             forecasts: Hours::default(),
+            telemetry: Hours::default(),
+            dead_letters: Hours::default(),
         }
     }
 
@@ -75,6 +80,8 @@ impl OpenRoll {
         self.alerts.add(rows.alerts, rows.watermark);
         self.clusters.add(rows.clusters, rows.watermark);
         self.forecasts.add(rows.forecasts, rows.watermark);
+        self.telemetry.add(rows.telemetry, rows.watermark);
+        self.dead_letters.add(rows.dead_letters, rows.watermark);
     }
 
     pub(super) fn is_full(&self, options: &HistoryOptions) -> bool {
@@ -90,6 +97,8 @@ impl OpenRoll {
             self.alerts.rows,
             self.clusters.rows,
             self.forecasts.rows,
+            self.telemetry.rows,
+            self.dead_letters.rows,
         ];
         i128::from(span_us) >= options.roll_after.as_micros() as i128
             || rows.iter().any(|rows| *rows >= options.roll_rows)
@@ -107,6 +116,8 @@ impl OpenRoll {
         self.alerts.seal(&mut parts);
         self.clusters.seal(&mut parts);
         self.forecasts.seal(&mut parts);
+        self.telemetry.seal(&mut parts);
+        self.dead_letters.seal(&mut parts);
         SealedRoll { first: self.first, last: self.last, watermark: self.watermark, parts }
     }
 }

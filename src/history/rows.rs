@@ -5,7 +5,8 @@ use prost::Message as _;
 use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolRow,
+    AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelRow, MessageRow, ModelRow, SessionRow,
+    Source, TelemetryRow, ToolRow,
 };
 use undercurrent_schemas::tables::{self, Table};
 use undercurrent_schemas::v1;
@@ -25,6 +26,8 @@ pub struct TickRows {
     pub alerts: Vec<AlertRow>,
     pub clusters: Vec<ClusterRow>,
     pub forecasts: Vec<ForecastRow>,
+    pub telemetry: Vec<TelemetryRow>,
+    pub dead_letters: Vec<DeadLetterRow>,
 }
 
 /// Decodes the records of a tick; also says how many were no events.
@@ -215,5 +218,37 @@ impl Row for ForecastRow {
 
     fn batch(rows: &[Self]) -> RecordBatch {
         tables::forecasts::batch(rows)
+    }
+}
+
+impl Row for TelemetryRow {
+    const TABLE: Table = Table::Telemetry;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        Micros(self.point.ts_us)
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::telemetry::batch(rows)
+    }
+}
+
+impl Row for DeadLetterRow {
+    const TABLE: Table = Table::DeadLetters;
+
+    fn place(&self) -> (Partition, u64) {
+        place_of(self.source)
+    }
+
+    fn time(&self, _: Micros) -> Micros {
+        self.ts
+    }
+
+    fn batch(rows: &[Self]) -> RecordBatch {
+        tables::dead_letters::batch(rows)
     }
 }

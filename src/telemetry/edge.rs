@@ -25,6 +25,7 @@ pub struct EdgeMetrics {
     label: IntCounter,
     gap: IntCounter,
     heartbeat: IntCounter,
+    telemetry: IntCounter,
     pub sessions: IntGauge,
     /// Of messages that have left and are not read yet.
     pub unread_bytes: IntGauge,
@@ -57,6 +58,7 @@ impl EdgeMetrics {
             label: kind("label"),
             gap: kind("gap"),
             heartbeat: kind("heartbeat"),
+            telemetry: kind("telemetry"),
             sessions: register::gauge(registry, names::EDGE_SESSIONS)?,
             unread_bytes: register::gauge(registry, names::EDGE_UNREAD_BYTES)?,
             unread_full: register::counter(registry, names::EDGE_UNREAD_FULL)?,
@@ -93,6 +95,7 @@ impl EdgeMetrics {
             Body::Label(_) | Body::Forget(_) => self.label.inc(),
             Body::Gap(_) => self.gap.inc(),
             Body::Heartbeat(_) => self.heartbeat.inc(),
+            Body::Telemetry(_) | Body::DeadLetter(_) => self.telemetry.inc(),
         }
     }
 }

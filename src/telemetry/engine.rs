@@ -38,6 +38,9 @@ pub struct EngineMetrics {
     predictions: IntCounterVec,
     alerts: IntCounterVec,
     alerts_open: IntGauge,
+    pub telemetry_points: IntCounter,
+    pub telemetry_beyond: IntCounter,
+    pub dead_letters: IntCounter,
 }
 
 impl EngineMetrics {
@@ -77,6 +80,9 @@ impl EngineMetrics {
             predictions,
             alerts,
             alerts_open: gauge(names::ALERTS_OPEN)?,
+            telemetry_points: counter(names::TELEMETRY_POINTS)?,
+            telemetry_beyond: counter(names::TELEMETRY_BEYOND)?,
+            dead_letters: counter(names::DEAD_LETTERS)?,
         })
     }
 
@@ -92,6 +98,9 @@ impl EngineMetrics {
         self.events_late.inc_by(counters.late);
         self.events_duplicate.inc_by(counters.duplicates);
         self.records_corrupt.inc_by(counters.corrupt);
+        self.telemetry_points.inc_by(counters.telemetry_points);
+        self.telemetry_beyond.inc_by(counters.telemetry_beyond);
+        self.dead_letters.inc_by(counters.dead_letters);
         for (about, result, count) in results(counters).into_iter().filter(|(_, _, count)| *count > 0) {
             self.predictions.with_label_values(&[about, result]).inc_by(count);
         }

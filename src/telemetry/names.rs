@@ -80,6 +80,17 @@ pub const CHECKPOINT_ERRORS: Name = Name("undercurrent_checkpoint_errors_total",
 pub const CHECKPOINT_AGE: Name =
     Name("undercurrent_checkpoint_age_seconds", "Time since a checkpoint was written; NaN = none was in this life.");
 
+pub const TELEMETRY_POINTS: Name =
+    Name("undercurrent_telemetry_points_total", "Points that were reported from outside.");
+pub const TELEMETRY_BEYOND: Name = Name(
+    "undercurrent_telemetry_points_beyond_total",
+    "Reported points that are in the table alone, because there are too many series.",
+);
+pub const DEAD_LETTERS: Name = Name(
+    "undercurrent_dead_letters_total",
+    "Records from outside that could not be taken; table dead_letters says why.",
+);
+
 pub const HISTORY_QUEUE_TICKS: Name = Name("undercurrent_history_queue_ticks", "Ticks that wait to be written.");
 pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows handed to the writer, by table.");
 pub const HISTORY_ROLLS: Name = Name("undercurrent_history_rolls_total", "Files closed and made visible.");

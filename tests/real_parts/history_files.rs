@@ -33,6 +33,8 @@ fn tick(number: u64) -> TickRows {
     rows.features.iter_mut().for_each(|row| row.window_start = time);
     rows.labels.iter_mut().for_each(|row| row.ts = time);
     rows.tools.iter_mut().for_each(|row| row.ts = time);
+    rows.telemetry.iter_mut().for_each(|row| row.point.ts_us = time.0);
+    rows.dead_letters.iter_mut().for_each(|row| row.ts = time);
     rows
 }
 

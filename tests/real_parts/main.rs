@@ -31,6 +31,7 @@ mod policy;
 mod protection;
 mod readers;
 mod reload;
+mod reports;
 mod sdk_flows;
 mod snapshot;
 mod snippets;

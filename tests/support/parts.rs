@@ -1,11 +1,13 @@
 //! Where the parts are that `tests/parts/install.sh` installed, and the commands made of them.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::command::Words;
 use super::process::Process;
+use super::raw::read_all;
 use super::wait::{free_address, wait_for_listener};
 
 /// The repository's root.
@@ -55,6 +57,18 @@ pub(crate) fn node_script(name: &str) -> Words {
 #[track_caller]
 pub(crate) fn python_script(name: &str) -> Words {
     Words::new(python()).and(root().join("tests/parts/python").join(name))
+}
+
+/// What a script of ours says to `input`.
+#[track_caller]
+pub(crate) fn python_answer(name: &str, arguments: &[&str], input: &str) -> String {
+    let mut command = python_script(name).and_all(arguments).command();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = Process::start(name, command);
+    let output = read_all(process.take_stdout());
+    process.take_stdin().write_all(input.as_bytes()).expect("the script reads its input");
+    assert!(process.wait().success(), "{}", process.stderr());
+    output.join().expect("the reader does not panic")
 }
 
 /// npm's server-filesystem on standard input and output, allowed to see `directory`.

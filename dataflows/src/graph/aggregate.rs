@@ -2,6 +2,7 @@
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
+use undercurrent_schemas::rows::ReportedSums;
 
 use super::sketch::Sketch;
 use crate::sessions::Measure;
@@ -17,6 +18,8 @@ pub struct Aggregate {
     pub answered: i64,
     pub latency_sum_us: i64,
     pub latency_us: Sketch,
+    /// What was reported from outside.
+    pub reported: ReportedSums,
 }
 
 impl Aggregate {
@@ -31,7 +34,14 @@ impl Aggregate {
             answered: i64::from(call.latency_us.is_some()),
             latency_sum_us: call.latency_us.unwrap_or(0),
             latency_us: call.latency_us.map(|us| Sketch::of(us as u64)).unwrap_or_default(),
+            reported: ReportedSums::default(),
         }
+    }
+
+    /// Of one report.
+    #[must_use]
+    pub fn reported(sums: ReportedSums) -> Self {
+        Self { reported: sums, ..Self::default() }
     }
 
     fn sums(&mut self) -> [&mut i64; 6] {
@@ -61,6 +71,10 @@ impl Semigroup for Aggregate {
         self.answered += other.answered;
         self.latency_sum_us += other.latency_sum_us;
         self.latency_us.plus_equals(&other.latency_us);
+        let mut others = other.reported;
+        for (sum, more) in self.reported.sums().into_iter().zip(others.sums()) {
+            *sum += *more;
+        }
     }
 }
 
@@ -73,6 +87,9 @@ impl Monoid for Aggregate {
 impl Abelian for Aggregate {
     fn negate(&mut self) {
         for sum in self.sums() {
+            *sum = -*sum;
+        }
+        for sum in self.reported.sums() {
             *sum = -*sum;
         }
         self.latency_us.negate();

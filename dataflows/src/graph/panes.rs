@@ -98,8 +98,24 @@ impl Combiner {
         let withdrawn = self.close();
         let mut news = Opened::default();
         let mut added: BTreeMap<Micros, Sums> = BTreeMap::new();
+        for report in &measured.reported {
+            let start = self.pane_of(report.ts);
+            if self.is_final(start) {
+                news.too_late += 1;
+                continue;
+            }
+            let (known, sums) = (self.inserted.entry(start).or_default(), added.entry(start).or_default());
+            let sum = sums.entry(report.entity).or_insert_with(|| {
+                if !known.contains_key(&report.entity) {
+                    let entity = Entity { tenant: report.tenant.to_string(), name: report.server.to_string() };
+                    news.entities.push((report.entity, entity));
+                }
+                Aggregate::default()
+            });
+            sum.plus_equals(&Aggregate::reported(report.sums));
+        }
         for call in &measured.measures {
-            let start = Micros(call.ts.0.div_euclid(self.pane_us) * self.pane_us);
+            let start = self.pane_of(call.ts);
             if self.is_final(start) {
                 news.too_late += 1;
                 continue;
@@ -147,6 +163,10 @@ impl Combiner {
                 known.entry(entity).or_default().plus_equals(&sum);
             }
         }
+    }
+
+    fn pane_of(&self, ts: Micros) -> Micros {
+        Micros(ts.0.div_euclid(self.pane_us) * self.pane_us)
     }
 
     fn is_final(&self, start: Micros) -> bool {

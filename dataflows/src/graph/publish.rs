@@ -16,8 +16,8 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, ModelRow, SessionRow, Source,
-    ToolRow,
+    AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, ModelRow,
+    SessionRow, Source, TelemetryRow, ToolRow,
 };
 
 use super::aggregate::Aggregate;
@@ -49,6 +49,8 @@ pub struct TickOutput {
     pub forecasts: Vec<ForecastRow>,
     /// Alerts that are open.
     pub open_alerts: usize,
+    pub telemetry: Vec<TelemetryRow>,
+    pub dead_letters: Vec<DeadLetterRow>,
     /// What the model of this tick changed; empty = the model before is still the live one.
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
@@ -255,6 +257,8 @@ impl State {
             output.calls.append(&mut rows.calls);
             output.sessions.append(&mut rows.sessions);
             output.labels.append(&mut rows.labels);
+            output.telemetry.append(&mut rows.telemetry);
+            output.dead_letters.append(&mut rows.dead_letters);
             met.append(&mut rows.met);
             signals.append(&mut rows.signals);
             output.counters.add(&rows.counters);
@@ -267,6 +271,10 @@ impl State {
         number(&mut output.calls, tick, |row| &mut row.source);
         number(&mut output.sessions, tick, |row| &mut row.source);
         number(&mut output.labels, tick, |row| &mut row.source);
+        output.telemetry.sort_by_key(|row| row.source.partition);
+        output.dead_letters.sort_by_key(|row| row.source.partition);
+        number(&mut output.telemetry, tick, |row| &mut row.source);
+        number(&mut output.dead_letters, tick, |row| &mut row.source);
         output.tools = self.catalogue.take(met, &mut signals);
         output.tools.sort_by_key(|row| row.source.partition);
         number(&mut output.tools, tick, |row| &mut row.source);

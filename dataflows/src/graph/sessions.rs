@@ -15,8 +15,8 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
-use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
-use undercurrent_schemas::v1;
+use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::v1::{self, event::Body};
 
 use super::GraphSettings;
 use super::dedupe::Seen;
@@ -24,6 +24,7 @@ use crate::alerts::Signal;
 use crate::catalogue::Met;
 use crate::clusters::Cell;
 use crate::model::{Entry, Model, ModelSlot, Part};
+use crate::reports::{Reported, Reports};
 use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
 
 /// What one worker's sessions gave in one tick.
@@ -35,6 +36,8 @@ pub(super) struct Rows {
     pub(super) labels: Vec<LabelRow>,
     pub(super) met: Vec<Met>,
     pub(super) signals: Vec<Signal>,
+    pub(super) telemetry: Vec<TelemetryRow>,
+    pub(super) dead_letters: Vec<DeadLetterRow>,
     pub(super) names: Vec<(u64, String)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
@@ -45,6 +48,7 @@ pub(super) struct Rows {
 pub(super) struct Measured {
     pub(super) watermark: Micros,
     pub(super) measures: Vec<Measure>,
+    pub(super) reported: Vec<Reported>,
 }
 
 pub(super) struct Sessions<'scope> {
@@ -79,7 +83,11 @@ pub(super) fn sessions<'scope>(
                     let (of_tick, outbox) = one_tick(&mut mine.borrow_mut(), &tick, slot.load().as_deref());
                     rows.session(&capability).give(of_tick);
                     let watermark = tick.watermark;
-                    measures.session(&capability).give(Measured { watermark, measures: outbox.measures });
+                    measures.session(&capability).give(Measured {
+                        watermark,
+                        measures: outbox.measures,
+                        reported: outbox.reported,
+                    });
                     let updates = combined(outbox.sums);
                     let of_cells = updates.iter().filter(|(entry, _)| entry.part == Part::Cell);
                     let of_cells =
@@ -113,18 +121,23 @@ fn combined(sums: Vec<(Entry, i64)>) -> Vec<(Entry, isize)> {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct PartitionState {
     sessions: PartitionSessions,
+    reports: Reports,
     seen: Seen,
 }
 
 impl PartitionState {
     pub(super) fn new(partition: Partition, settings: &GraphSettings) -> Self {
-        Self { sessions: PartitionSessions::new(partition, settings.sessions), seen: Seen::default() }
+        Self {
+            sessions: PartitionSessions::new(partition, settings.sessions),
+            reports: Reports::new(partition),
+            seen: Seen::default(),
+        }
     }
 
     /// What was read from an image, made to go on under these settings.
     pub(super) fn resumed(self, settings: &GraphSettings) -> Self {
-        let Self { sessions, seen } = self;
-        Self { sessions: sessions.resumed(settings.sessions), seen }
+        let Self { sessions, reports, seen } = self;
+        Self { sessions: sessions.resumed(settings.sessions), reports, seen }
     }
 
     pub(super) fn partition(&self) -> Partition {
@@ -134,9 +147,11 @@ impl PartitionState {
     fn records(&mut self, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {
         for (offset, record) in (batch.first_offset.0..).zip(&batch.records) {
             match v1::Event::decode(record.as_slice()) {
-                Ok(event) if self.seen.is_new(event.id.as_ref()) => {
-                    self.sessions.event(Offset(offset), &event, model, out);
-                }
+                Ok(event) if self.seen.is_new(event.id.as_ref()) => match &event.body {
+                    Some(Body::Telemetry(telemetry)) => self.reports.telemetry(&event, telemetry, model, out),
+                    Some(Body::DeadLetter(letter)) => self.reports.dead_letter(&event, letter, out),
+                    _ => self.sessions.event(Offset(offset), &event, model, out),
+                },
                 Ok(_) => out.counters.duplicates += 1,
                 Err(_) => out.counters.corrupt += 1,
             }
@@ -162,6 +177,8 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         labels: std::mem::take(&mut out.labels),
         met: std::mem::take(&mut out.met),
         signals: std::mem::take(&mut out.signals),
+        telemetry: std::mem::take(&mut out.telemetry),
+        dead_letters: std::mem::take(&mut out.dead_letters),
         names: std::mem::take(&mut out.names),
         counters: out.counters,
         open_sessions,

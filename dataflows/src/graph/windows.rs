@@ -319,5 +319,6 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         latency_sum_us: sum.latency_sum_us,
         latency_p50_us: sum.latency_us.quantile(0.5),
         latency_p95_us: sum.latency_us.quantile(0.95),
+        reported: sum.reported,
     }
 }

@@ -6,6 +6,24 @@ pub const TERM_BINS: usize = 512;
 /// Bins of a histogram of scores.
 pub const SCORE_BINS: usize = 1024;
 
+/// Bins of a histogram of reported values.
+pub const REPORTED_BINS: usize = 512;
+const REPORTED_PER_E: f64 = 12.0;
+/// Shares and seconds are as well told apart as bytes are.
+const REPORTED_SCALE: f64 = 1000.0;
+
+/// Logarithmic bins of about 8 % of a thousandth and the value.
+#[must_use]
+pub fn reported_bin(value: f64) -> u32 {
+    log_bin(value * REPORTED_SCALE, REPORTED_PER_E, REPORTED_BINS)
+}
+
+/// Where a bin of reported values ends.
+#[must_use]
+pub fn reported_value(bin: u32) -> f64 {
+    (f64::from(bin + 1) / REPORTED_PER_E).exp_m1() / REPORTED_SCALE
+}
+
 /// Logarithmic bins of about 4 % of `1 + value`.
 #[must_use]
 pub fn term_bin(value: f64) -> u32 {

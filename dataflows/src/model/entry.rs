@@ -52,6 +52,8 @@ pub enum Part {
     LabelledSessions = 22,
     /// Of those, by a flow whose value stood at a kind of place; the bin is twice the place, and what was said.
     LabelledPlace = 23,
+    /// Histogram of what is reported of a server from outside, by the metric's name.
+    Reported = 40,
 }
 
 /// What a session adds to each count of its facts when nothing speaks against it: counts of facts are in eighths of
@@ -60,7 +62,7 @@ pub const FULL_WEIGHT: u32 = 8;
 
 impl Part {
     /// Every part, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Sessions,
         Self::Tool,
         Self::Departures,
@@ -84,6 +86,7 @@ impl Part {
         Self::Cell,
         Self::LabelledSessions,
         Self::LabelledPlace,
+        Self::Reported,
     ];
 
     /// The part of this number.
@@ -119,6 +122,7 @@ impl Part {
             Self::Cell => "cell",
             Self::LabelledSessions => "labelled_sessions",
             Self::LabelledPlace => "labelled_place",
+            Self::Reported => "reported",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{CallOutcome, EntityKind, FeatureRow, Source};
+use undercurrent_schemas::rows::{CallOutcome, EntityKind, FeatureRow, ReportedSums, Source};
 
 use super::{Call, Part};
 use crate::graph::{Sketch, Window};
@@ -78,6 +78,7 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         latency_sum_us: latencies.iter().sum(),
         latency_p50_us: quantile(&latencies, 0.5),
         latency_p95_us: quantile(&latencies, 0.95),
+        reported: ReportedSums::default(),
     }
 }
 

@@ -98,7 +98,9 @@ fn parts_of_session<'a>(events: &[&'a v1::Event], timing: &Timing, all: &mut Vec
                 part.ended = ts;
                 part.messages.push((ts, message));
             }
-            Some(Body::Gap(_) | Body::Heartbeat(_) | Body::Label(_) | Body::Forget(_)) | None => {}
+            Some(Body::Gap(_) | Body::Heartbeat(_) | Body::Label(_) | Body::Forget(_))
+            | Some(Body::Telemetry(_) | Body::DeadLetter(_))
+            | None => {}
         }
     }
     all.extend(open);

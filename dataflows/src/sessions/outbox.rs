@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
-use undercurrent_schemas::rows::{CallRow, LabelRow, SessionRow};
+use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
 
 use crate::alerts::Signal;
 use crate::catalogue::Met;
 use crate::graph::EntityKey;
 use crate::model::Entry;
+use crate::reports::Reported;
 
 /// What came out of one partition in one tick.
 #[derive(Debug, Default)]
@@ -21,6 +22,10 @@ pub struct Outbox {
     /// What rules say.
     pub signals: Vec<Signal>,
     pub measures: Vec<Measure>,
+    /// What was reported of servers.
+    pub reported: Vec<Reported>,
+    pub telemetry: Vec<TelemetryRow>,
+    pub dead_letters: Vec<DeadLetterRow>,
     /// Changes of the model's sums; equal entries may repeat.
     pub sums: Vec<(Entry, i64)>,
     /// Names that this partition has not told before.
@@ -102,4 +107,8 @@ counters! {
     /// Minutes with about as many calls as were expected, and others.
     forecast_close,
     forecast_off,
+    /// Points that were reported from outside; those whose series is one too many; and what could not be taken.
+    telemetry_points,
+    telemetry_beyond,
+    dead_letters,
 }

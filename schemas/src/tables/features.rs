@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Float64Type, Int64Type, SchemaRef};
 
 use super::columns::Columns;
-use crate::rows::FeatureRow;
+use crate::rows::{FeatureRow, ReportedSums};
 
 /// The table's columns.
 #[must_use]
@@ -30,6 +30,21 @@ pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
         .number::<Int64Type>("latency_sum_us", |row| row.latency_sum_us)
         .number_or_null::<Float64Type>("latency_p50_us", |row| row.latency_p50_us)
         .number_or_null::<Float64Type>("latency_p95_us", |row| row.latency_p95_us)
+        // Came later: NULL in files that were written before, and where nothing was reported.
+        .number_or_null::<Int64Type>("reported_points", |row| reported(row, |sums| sums.points))
+        .number_or_null::<Int64Type>("reported_calls", |row| reported(row, |sums| sums.calls))
+        .number_or_null::<Int64Type>("reported_errors", |row| reported(row, |sums| sums.errors))
+        .number_or_null::<Int64Type>("reported_latency_sum_us", |row| reported(row, |sums| sums.latency_sum_us))
+        .number_or_null::<Float64Type>("cpu", |row| mean(row.reported.cpu_millionths, row.reported.cpu_points))
+        .number_or_null::<Float64Type>("memory", |row| mean(row.reported.memory_millionths, row.reported.memory_points))
         .source(|row| row.source)
         .into_batch()
+}
+
+fn reported(row: &FeatureRow, of: impl Fn(&ReportedSums) -> i64) -> Option<i64> {
+    (row.reported.points != 0).then(|| of(&row.reported))
+}
+
+fn mean(millionths: i64, points: i64) -> Option<f64> {
+    (points != 0).then(|| millionths as f64 / points as f64 / 1e6)
 }

@@ -149,6 +149,7 @@ fn features_and_models_are_changes() {
         latency_sum_us: 4000,
         latency_p50_us: Some(2000.5),
         latency_p95_us: None,
+        reported: crate::rows::ReportedSums::default(),
     };
     let model = ModelRow {
         source: source(1),

@@ -19,6 +19,8 @@ fn at(number: u64, time: i64) -> TickRows {
     rows.features.iter_mut().for_each(|row| row.window_start = Micros(time));
     rows.labels.iter_mut().for_each(|row| row.ts = Micros(time));
     rows.tools.iter_mut().for_each(|row| row.ts = Micros(time));
+    rows.telemetry.iter_mut().for_each(|row| row.point.ts_us = time);
+    rows.dead_letters.iter_mut().for_each(|row| row.ts = Micros(time));
     rows
 }
 

@@ -2,14 +2,15 @@
 
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, ClusterChange, ClusterRow, EntityKind, Expected, FeatureRow,
-    ForecastRow, LabelOutcome, LabelRow, MessageRow, ModelRow, SessionRow, Source, ToolChange, ToolRow,
+    AlertKind, AlertRow, AlertState, CallOutcome, CallRow, ClusterChange, ClusterRow, DeadLetterRow, EntityKind,
+    Expected, FeatureRow, ForecastRow, LabelOutcome, LabelRow, MessageRow, ModelRow, ReportedSums, SessionRow, Source,
+    TelemetryRow, ToolChange, ToolRow,
 };
 use undercurrent_schemas::tables::Table;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{
-    Assessment, CallFacts, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message, Place, Reason, Term,
-    TermKind, Verdict,
+    Assessment, Attribute, CallFacts, DeadLetter, Decision, Direction, Event, EventId, Kind, Leaf, LeafType, Message,
+    Place, Point, PointKind, Reason, Term, TermKind, Verdict,
 };
 
 use super::{HistoryOptions, TickRows};
@@ -43,6 +44,8 @@ pub(super) fn tick(number: u64) -> TickRows {
         alerts: vec![alert(source(0), number)],
         clusters: vec![cluster(source(0), number)],
         forecasts: vec![forecast(source(0), number)],
+        telemetry: vec![telemetry(source(0), number)],
+        dead_letters: vec![dead_letter(source(0))],
     };
     if number.is_multiple_of(5) {
         rows.sessions.clear();
@@ -69,6 +72,8 @@ pub(super) fn rows_of(rows: &TickRows, table: Table) -> usize {
         Table::Alerts => rows.alerts.len(),
         Table::Clusters => rows.clusters.len(),
         Table::Forecasts => rows.forecasts.len(),
+        Table::Telemetry => rows.telemetry.len(),
+        Table::DeadLetters => rows.dead_letters.len(),
     }
 }
 
@@ -254,6 +259,7 @@ pub(super) fn feature(source: Source, tick: u64) -> FeatureRow {
         latency_sum_us: 1500,
         latency_p50_us: Some(1500.0),
         latency_p95_us: None,
+        reported: ReportedSums::default(),
     }
 }
 
@@ -285,4 +291,35 @@ fn assessment(tick: u64) -> Assessment {
         }],
         terms: terms.map(|term| Term { kind: term.into(), value: 1.0, weight: tick as f64 / 5.0 }).to_vec(),
     }
+}
+
+fn telemetry(source: Source, tick: u64) -> TelemetryRow {
+    let time = START + tick as i64 * 10_000_000;
+    let attribute = Attribute { key: "host.name".into(), value: "a".into() };
+    TelemetryRow {
+        source,
+        received: Micros(time),
+        tenant: "default".into(),
+        server: "banking".into(),
+        point: Point {
+            ts_us: time,
+            source: "otlp/metrics".into(),
+            name: "system.cpu.utilization".into(),
+            unit: "1".into(),
+            kind: PointKind::Gauge.into(),
+            value: Some(0.25),
+            attributes: vec![attribute],
+            ..Point::default()
+        },
+    }
+}
+
+fn dead_letter(source: Source) -> DeadLetterRow {
+    let letter = DeadLetter {
+        source: "otlp/logs".into(),
+        reason: "not OTLP in JSON".into(),
+        content: b"{".to_vec(),
+        size_bytes: 1,
+    };
+    DeadLetterRow { source, ts: Micros(START), tenant: "default".into(), letter }
 }
