@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test conformance soak chaos fuzz bench bench-peers eval
+.PHONY: help run demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels eval-adversary
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,17 @@ bench-peers: build ## The hop beside crates.io's mcp-proxy, in one run (installe
 	[ -x target/tools/bin/mcp-proxy ] || cargo install mcp-proxy --version '=0.6.0' --locked --root target/tools
 	UNDERCURRENT_BENCH_MCP_PROXY=$(CURDIR)/target/tools/bin/mcp-proxy cargo bench --workspace --bench http
 
+bench-engines: build ## One job on one file (FRAMES=FILE) by Undercurrent, Pathway, Bytewax and River, in one run
+	benches/engines/run.sh "$(FRAMES)"
+
 eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without each term, with other gates
 	tests/parts/install.sh
 	tests/eval/eval.sh "$(EVAL_DATA)" --binary ./target/release/undercurrent --ablation
+
+eval-labels: build ## What labels for 5 % of the sessions of STREAM=DIR/NAME bring, over 20 draws
+	tests/parts/install.sh
+	target/parts/python/bin/python tests/eval/labelled.py "$(STREAM)"
+
+eval-adversary: build ## STREAM=DIR/NAME as attackers would have had it: mimicry, splitting, poisoning, flooding
+	tests/parts/install.sh
+	target/parts/python/bin/python tests/eval/adversary.py "$(STREAM)"

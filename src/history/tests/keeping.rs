@@ -17,6 +17,7 @@ fn at(number: u64, time: i64) -> TickRows {
     rows.calls.iter_mut().for_each(|row| row.ts = Micros(time));
     rows.sessions.iter_mut().for_each(|row| row.ended_at = Micros(time));
     rows.features.iter_mut().for_each(|row| row.window_start = Micros(time));
+    rows.forecasts.iter_mut().for_each(|row| row.window_start = Micros(time));
     rows.labels.iter_mut().for_each(|row| row.ts = Micros(time));
     rows.tools.iter_mut().for_each(|row| row.ts = Micros(time));
     rows.telemetry.iter_mut().for_each(|row| row.point.ts_us = time);

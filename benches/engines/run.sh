@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# One job on one file by four engines, one after the other, parsing included: run.sh FRAMES.jsonl[.zst] [BINARY]
+#
+# The job is in calls.py. The Python engines get calls that are paired already; `undercurrent replay` starts from bytes
+# and does all that it always does. What is printed after the time must be equal: windows, calls, sum of latencies.
+set -euo pipefail
+
+[ $# -ge 1 ] || { echo "usage: benches/engines/run.sh FRAMES.jsonl[.zst] [BINARY]" >&2; exit 1; }
+here="$(cd "$(dirname "$0")" && pwd)"
+root="$(cd "$here/../.." && pwd)"
+binary="${2:-$root/target/release/undercurrent}"
+tools="${CARGO_TARGET_DIR:-$root/target}/tools/engines"
+[ -x "$binary" ] || { echo "benches/engines: $binary is missing: run 'cargo build --release'" >&2; exit 1; }
+if [ ! -x "$tools/bin/python" ] || ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
+  python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet --requirement "$here/requirements.txt"
+  cp "$here/requirements.txt" "$tools/requirements.txt"
+fi
+
+frames="$(mktemp --suffix=.jsonl)"
+trap 'rm -f "$frames" "$frames.err"' EXIT
+case "$1" in *.zst) zstd -dcq --long=27 "$1" >"$frames" ;; *) cat "$1" >"$frames" ;; esac
+messages="$(grep -c '"frame"' "$frames")"
+for engine in undercurrent pathway bytewax river; do
+  "$tools/bin/python" -B "$here/${engine}_minutes.py" "$frames" "$messages" "$binary" 2>"$frames.err" || { echo "$engine: failed" >&2; tail -n 5 "$frames.err" >&2; }
+done
