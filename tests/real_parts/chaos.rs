@@ -106,7 +106,7 @@ impl Chaos {
     fn fault(&mut self, kill: usize) -> Fault {
         match POINTS.get(kill) {
             Some((name, _)) => Fault::Point(name, 0),
-            None if kill % 2 == 0 => Fault::Random(1 + self.below(200)),
+            None if kill.is_multiple_of(2) => Fault::Random(1 + self.below(200)),
             None => {
                 let at = self.below(POINTS.len() as u64) as usize;
                 let name = POINTS[at].0;
@@ -164,8 +164,9 @@ impl Chaos {
         if fault.cuts() {
             damage_second_checkpoint(&right);
         } else {
-            ["history", "state"]
-                .map(|derived| fs::remove_dir_all(right.join(derived)).expect("remove what is derived"));
+            for derived in ["history", "state"] {
+                fs::remove_dir_all(right.join(derived)).expect("remove what is derived");
+            }
         }
         let (left_rows, right_rows) = (self.life(&left, durable), self.life(&right, durable));
         let bound = [&left_rows, &right_rows].into_iter().map(first_of_last_life).min().expect("two");
