@@ -2,6 +2,7 @@
 
 mod background;
 mod check;
+mod forget;
 mod holds;
 mod install;
 mod intake;
@@ -90,7 +91,11 @@ pub fn label(args: &LabelArgs) -> anyhow::Result<ExitCode> {
 
 /// `undercurrent forget`.
 pub fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
-    say(args.sources(), &args.session, Saying::Forget)
+    match (&args.session, args.erase) {
+        // One session can be unlearned while a gateway runs.
+        (Some(session), false) if args.principal.is_none() => say(args.sources(), session, Saying::Forget),
+        _ => forget::forget(args),
+    }
 }
 
 fn say(sources: Sources, session: &str, saying: Saying) -> anyhow::Result<ExitCode> {

@@ -211,8 +211,14 @@ pub struct LabelArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ForgetArgs {
     /// The session, as `session_id` in the tables has it.
-    #[arg(long, value_name = "SESSION")]
-    pub session: String,
+    #[arg(long, value_name = "SESSION", required_unless_present = "principal")]
+    pub session: Option<String>,
+    /// All sessions of a principal, as the tables have it; no other process may use the data directory.
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub principal: Option<String>,
+    /// Take it out of the log and of the history's files too; no other process may use the data directory.
+    #[arg(long)]
+    pub erase: bool,
     /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

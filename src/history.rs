@@ -18,6 +18,7 @@
 mod aside;
 mod compaction;
 mod disk;
+mod erasure;
 mod error;
 mod hour;
 mod keeper;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use undercurrent_schemas::ids::Tick;
 
+pub use erasure::Erased;
 pub use error::HistoryError;
 pub use keeper::Kept;
 pub use manifest::{EditEntry, FileEntry, Reason, RollEntry};

@@ -32,7 +32,6 @@ pub use error::LogError;
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
 pub use reader::LogReader;
-pub use retention::Removal;
 pub use tail::Tail;
 
 /// The bounded queue to the log is full: the event was counted and dropped, and a gap record will say so.

@@ -68,6 +68,23 @@ async fn outcome(
     }
 }
 
+/// Says the same of many sessions, as the owner of DATA; says nothing at all where there are none, but brings everything
+/// that is derived from the log up to date.
+pub(super) async fn commands(
+    parts: &Parts,
+    sessions: &std::collections::BTreeSet<String>,
+    saying: Saying,
+) -> anyhow::Result<Vec<Labelled>> {
+    let node = Node::join(parts, None)?;
+    let sayings = Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) };
+    let mut outcomes = Vec::with_capacity(sessions.len());
+    for session in sessions {
+        outcomes.push(sayings.say(session, saying, COMMAND_WAIT).await);
+    }
+    node.leave().await.context("take it to the log")?;
+    Ok(outcomes)
+}
+
 /// Says one thing as a command: through the owner of DATA, or as its owner.
 pub(super) async fn command(parts: &Parts, session_id: &str, saying: Saying) -> anyhow::Result<Labelled> {
     let node = Node::join(parts, None)?;

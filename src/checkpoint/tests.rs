@@ -1,7 +1,10 @@
 use std::fs;
 
 use tempfile::TempDir;
-use undercurrent_dataflows::image::{Image, Kind, Section};
+use undercurrent_dataflows::clusters::ClusterSettings;
+use undercurrent_dataflows::graph::{GraphSettings, Start, WindowSettings};
+use undercurrent_dataflows::image::{FORMAT, Image, Kind, Section};
+use undercurrent_dataflows::sessions::Settings;
 use undercurrent_schemas::ids::{Micros, Tick};
 
 use super::{CheckpointError, Checkpoints};
@@ -88,4 +91,22 @@ fn a_form_that_is_not_known_is_named() {
     fs::write(&path, [&whole[..text], header.as_bytes(), &whole[end..]].concat()).expect("written");
     let error = all.read(&entry).expect_err("no such form");
     assert!(matches!(error, CheckpointError::OtherFormat { found: 99, .. }), "{error}");
+}
+
+/// State that changed its form without a new number would be read as something else.
+#[test]
+fn a_checkpoint_of_each_form_is_read() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/checkpoint_{FORMAT}"));
+    let all = Checkpoints::look(&dir).expect("a fixture of each form is kept");
+    let image = all.entries().last().map(|entry| all.read(entry)).expect("one checkpoint").expect("readable");
+    let settings = GraphSettings {
+        partitions: 8,
+        sessions: Settings::default(),
+        windows: WindowSettings::default(),
+        clusters: ClusterSettings::default(),
+    };
+    for workers in [1, 2, 3] {
+        let starts = Start::deal(&image, &settings, workers).expect("of this form; else raise `image::FORMAT`");
+        assert_eq!(starts.len(), workers);
+    }
 }

@@ -173,7 +173,7 @@ impl Source<'_> {
 }
 
 /// A batch of an earlier version with the columns of this one: what came since is NULL.
-fn adapted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ParquetError> {
+pub(super) fn adapted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ParquetError> {
     let unknown = |name: &&str| schema.column_with_name(name).is_none();
     let names = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).find(unknown);
     if let Some(name) = names {

@@ -16,9 +16,10 @@ use undercurrent_schemas::v1;
 use super::encoded::Encoded;
 use super::head::{Committed, Head};
 use super::queue::{Drained, Forwarded, GatewayLife, Queue, QueueLimits, gap_event};
+use super::retention::Removal;
 use super::store::{Meta, Store, Sync};
 use super::writer::Writer;
-use super::{Commit, EventLog, LogError, LogFull, LogOptions, Removal, Tail, committer, retention};
+use super::{Commit, EventLog, LogError, LogFull, LogOptions, Tail, committer, retention};
 use crate::clock::EventClock;
 use crate::config::Retention;
 
@@ -204,16 +205,11 @@ impl EmbeddedLog {
         let watermark = self.inner.head.committed().watermark;
         match retention::first_kept(&self.inner.store, retention, watermark)?.map(|tick| tick.min(needed)) {
             Some(before) if before > self.floor().unwrap_or_default() => {
-                self.remove_before(before, Removal::WholeFiles)?;
+                retention::remove_before(&self.inner.store, before, Removal::WholeFiles)?;
                 Ok(Some(before))
             }
             Some(_) | None => Ok(None),
         }
-    }
-
-    /// Removes every tick before this one.
-    pub fn remove_before(&self, tick: Tick, removal: Removal) -> Result<(), LogError> {
-        retention::remove_before(&self.inner.store, tick, removal)
     }
 
     /// Commits what is queued and marks the log as closed. Tails can still read to its end.

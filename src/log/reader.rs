@@ -1,4 +1,4 @@
-//! A log that is only read: nothing in it changes, not even whether it was closed.
+//! A log that nobody writes: nothing in it changes, not even whether it was closed, unless its beginning is removed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 
 use super::head::{Committed, Head};
+use super::retention::Removal;
 use super::store::Store;
 use super::{LogError, Tail, retention};
 
@@ -48,6 +49,12 @@ impl LogReader {
     /// Where each partition ended with this tick; `None` = the log has no such tick.
     pub fn ends_at(&self, tick: Tick) -> Result<Option<Vec<Offset>>, LogError> {
         retention::ends_at(&self.store, tick)
+    }
+
+    /// Removes every byte up to this tick and of it; its binding stays, so that the log goes on after it. Whoever begins
+    /// needs a checkpoint of this tick.
+    pub fn remove_through(&self, tick: Tick) -> Result<(), LogError> {
+        retention::remove_before(&self.store, tick, Removal::EveryByte)
     }
 
     /// A reader of every tick after `after`; from the beginning without it.

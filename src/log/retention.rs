@@ -15,10 +15,11 @@ use crate::faults;
 
 /// How thoroughly something is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub(super) enum Removal {
     /// As far as it fills files of its own: cheap. The rest goes with what comes after it.
     WholeFiles,
-    /// Every byte of it, before this returns: whole files are written anew.
+    /// Every byte of it and of the first tick itself, of which only the binding stays, before this returns: whole files
+    /// are written anew.
     EveryByte,
 }
 
@@ -92,8 +93,10 @@ pub(super) fn remove_before(store: &Store, tick: Tick, removal: Removal) -> Resu
     point("retention-half")?;
     let remove = || {
         let tables = store.open_tables()?;
+        // Whoever goes on after the first tick needs where it ended, not what was in it.
+        let records_of = if removal == Removal::EveryByte { Tick(tick.0.saturating_add(1)) } else { tick };
         let bound =
-            [(&tables.records, record_key(tick, 0).to_vec()), (&tables.bindings, tick.0.to_be_bytes().to_vec())];
+            [(&tables.records, record_key(records_of, 0).to_vec()), (&tables.bindings, tick.0.to_be_bytes().to_vec())];
         for (keyspace, before) in &bound {
             // Nothing before the floor is read any more, so no snapshot can miss it.
             keyspace.tree.drop_range(..before.as_slice())?;

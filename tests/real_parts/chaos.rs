@@ -106,7 +106,7 @@ impl Chaos {
     fn fault(&mut self, kill: usize) -> Fault {
         match POINTS.get(kill) {
             Some((name, _)) => Fault::Point(name, 0),
-            None if kill % 2 == 0 => Fault::Random(1 + self.below(200)),
+            None if kill.is_multiple_of(2) => Fault::Random(1 + self.below(200)),
             None => {
                 let at = self.below(POINTS.len() as u64) as usize;
                 let name = POINTS[at].0;

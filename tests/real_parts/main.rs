@@ -18,6 +18,7 @@ mod clients_wrap;
 mod counting;
 mod crash;
 mod drain;
+mod erasure;
 mod first_sse;
 mod harness;
 mod history_files;
