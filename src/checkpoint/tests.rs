@@ -86,7 +86,8 @@ fn a_form_that_is_not_known_is_named() {
     let text = b"UNDERCURRENT IMAGE\n".len();
     let whole = fs::read(&path).expect("read");
     let end = text + memchr::memchr(b'\n', &whole[text..]).expect("a header") + 1;
-    let header = String::from_utf8(whole[text..end].to_vec()).expect("text").replace("\"format\":1", "\"format\":99");
+    let known = format!("\"format\":{}", undercurrent_dataflows::image::FORMAT);
+    let header = String::from_utf8(whole[text..end].to_vec()).expect("text").replace(&known, "\"format\":99");
     entry.hash = format!("{:016x}", undercurrent_schemas::ids::stable_hash(&[header.as_bytes()]));
     fs::write(&path, [&whole[..text], header.as_bytes(), &whole[end..]].concat()).expect("written");
     let error = all.read(&entry).expect_err("no such form");

@@ -1,6 +1,6 @@
 //! What others report over OTLP: kept, joined with the server's own features, and an alert when it leaves its range.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ use crate::support::parts::HttpServer;
 use crate::support::wait::wait_until;
 
 fn now_ns(ago_s: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    let now = UNIX_EPOCH.elapsed().expect("the clock is past 1970");
     (now.as_nanos() - u128::from(ago_s) * 1_000_000_000).to_string()
 }
 

@@ -214,7 +214,7 @@ fn files_of_an_earlier_version_are_merged_with_new_ones() {
     assert_eq!(before.len(), 12);
     write(dir.path(), long_ticks());
     let live = keep(dir.path(), merging());
-    for table in Table::ALL {
+    for table in Table::ALL.into_iter().filter(|table| earlier.join(table.name()).is_dir()) {
         let merged =
             format!("{}/date=2026-03-02/hour=08/t=00000000000000000001-00000000000000000002.parquet", table.name());
         // A table that came since has nothing to be merged with.
