@@ -8,7 +8,7 @@ export CARGO_BUILD_JOBS
 .PHONY: help run demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels eval-adversary
 
 help: ## What there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: build ## Build, and start the gateway with the project's own demo server behind it
 	./target/release/undercurrent serve --data ./data \

@@ -3,9 +3,8 @@
 //! Derived from sums, never a sum itself. Judged by what then happens (prequential): rows carry both, metrics count how
 //! often it was right. Not here: whether what happened instead is suspicious; `assess` says that in its own terms.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::rows::{CallOutcome, Expected};
 
@@ -23,12 +22,12 @@ const TOOLS_MAX: usize = 256;
 /// An expected latency is close within this factor.
 const CLOSE: f64 = 2.0;
 
-/// Answers of one model, kept while it is live: many calls of a tick ask the same. Only looked up.
+/// Answers of one model, kept while it is live: many calls of a tick ask the same.
 #[derive(Debug, Default)]
 pub(crate) struct Expectations {
     version: ModelVersion,
-    next: HashMap<(u64, u64), [Option<u64>; NEXT], RandomState>,
-    of_tool: HashMap<(u64, u64), OfTool, RandomState>,
+    next: BTreeMap<(u64, u64), [Option<u64>; NEXT]>,
+    of_tool: BTreeMap<(u64, u64), OfTool>,
 }
 
 /// What is expected of any call of a tool.
