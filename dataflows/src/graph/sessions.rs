@@ -36,6 +36,7 @@ pub(super) struct Rows {
     pub(super) met: Vec<Met>,
     pub(super) signals: Vec<Signal>,
     pub(super) names: Vec<(u64, String)>,
+    pub(super) repeats: Vec<(Partition, Offset)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
 }
@@ -137,7 +138,10 @@ impl PartitionState {
                 Ok(event) if self.seen.is_new(event.id.as_ref()) => {
                     self.sessions.event(Offset(offset), &event, model, out);
                 }
-                Ok(_) => out.counters.duplicates += 1,
+                Ok(_) => {
+                    out.counters.duplicates += 1;
+                    out.repeats.push((batch.partition, Offset(offset)));
+                }
                 Err(_) => out.counters.corrupt += 1,
             }
         }
@@ -163,6 +167,7 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         met: std::mem::take(&mut out.met),
         signals: std::mem::take(&mut out.signals),
         names: std::mem::take(&mut out.names),
+        repeats: std::mem::take(&mut out.repeats),
         counters: out.counters,
         open_sessions,
     };
