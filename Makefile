@@ -5,7 +5,8 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels eval-adversary
+.PHONY: help run kafka demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels \
+	eval-adversary
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -13,6 +14,10 @@ help: ## What there is
 run: build ## Build, and start the gateway with the project's own demo server behind it
 	./target/release/undercurrent serve --data ./data \
 		--upstream demo="./target/release/undercurrent-demo server --stdio"
+
+kafka: ## Run an Apache Kafka broker on 127.0.0.1:9092 in the foreground, to try the log on Kafka
+	tests/parts/install.sh kafka
+	tests/parts/kafka/broker.sh
 
 demo: build ## Drive it live with a population of agents for a minute or two, and show what was learned and flagged
 	./target/release/undercurrent-demo live --undercurrent ./target/release/undercurrent

@@ -8,9 +8,12 @@ mod install;
 mod intake;
 mod keeper;
 mod key;
+mod learn;
+mod model_topics;
 mod models;
 mod node;
 mod owner;
+mod peers;
 mod progress;
 mod recovery;
 mod reload;
@@ -18,6 +21,7 @@ mod sayings;
 mod screen;
 mod serve;
 mod settings;
+mod share;
 mod signals;
 mod state;
 mod status;
@@ -32,9 +36,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use self::node::Learning;
 use crate::admin::Labelled;
 use crate::cli::{
-    CheckArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, StateArgs, UninstallArgs, WrapArgs,
+    CheckArgs, EngineArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, StateArgs, UninstallArgs,
+    WrapArgs,
 };
 use crate::config::{Config, Sources};
 use crate::data_dir::DataDir;
@@ -44,7 +50,17 @@ use crate::telemetry::Metrics;
 
 /// `undercurrent serve`.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    relay_runtime()?.block_on(serve::serve(args))
+    relay_runtime()?.block_on(serve::serve(args, Learning::Here))
+}
+
+/// `undercurrent gateway`.
+pub fn gateway(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    relay_runtime()?.block_on(serve::serve(args, Learning::Elsewhere))
+}
+
+/// `undercurrent engine`.
+pub fn engine(args: &EngineArgs) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(learn::run(args))
 }
 
 /// `undercurrent check`.
@@ -101,7 +117,8 @@ pub fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
 fn say(sources: Sources, session: &str, saying: Saying) -> anyhow::Result<ExitCode> {
     let config = Arc::new(Config::load(sources)?);
     let data = Arc::new(DataDir::open(&config.data_dir)?);
-    let parts = node::Parts { data, config, metrics: Metrics::register(&prometheus::Registry::new())? };
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let parts = node::Parts { data, config, metrics, learning: Learning::Here };
     let said = match runtime()?.block_on(sayings::command(&parts, session, saying))? {
         Labelled::Applied { parts } => format!("{}: applied to {parts} ended parts of {session}", saying.as_str()),
         Labelled::Accepted => format!(

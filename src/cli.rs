@@ -40,6 +40,16 @@ pub enum Command {
         after_help = "Examples:\n  undercurrent serve --upstream github=https://api.githubcopilot.com/mcp/\n  undercurrent serve --upstream files=\"npx -y @modelcontextprotocol/server-filesystem /srv/files\"\n  undercurrent serve --mcp-json ~/.cursor/mcp.json --record traffic.jsonl.zst\n\nEvery key of the config file is also a variable: UNDERCURRENT__ENGINE__WORKERS=2.\nWhat is given later wins: file, environment, flags."
     )]
     Serve(ServeArgs),
+    /// Run the gateway alone: an engine elsewhere learns from its events, and its models come over Kafka.
+    #[command(
+        after_help = "Example:\n  UNDERCURRENT__LOG__BACKEND=kafka undercurrent gateway --config undercurrent.toml\n\nAny number of gateways share the topics of one kafka.topic_prefix, and one digest.key: copy that\nof the first one's data directory. Each has a data directory of its own. The last model is kept\nthere, so that a gateway that starts without an engine scores all the same."
+    )]
+    Gateway(ServeArgs),
+    /// Run the engine alone: learn from what gateways put on Kafka, write the history, publish models.
+    #[command(
+        after_help = "Example:\n  UNDERCURRENT__LOG__BACKEND=kafka undercurrent engine --data /var/lib/undercurrent-engine\n\nOf two engines on the same topics the one that started last learns; the other ends with exit code 3."
+    )]
+    Engine(EngineArgs),
     /// Run one stdio MCP server and stand between it and the client: same bytes, same exit code.
     #[command(
         after_help = "Example, in a client's configuration:\n  \"files\": { \"command\": \"undercurrent\",\n             \"args\": [\"wrap\", \"--name\", \"files\", \"--\", \"npx\", \"-y\", \"@modelcontextprotocol/server-filesystem\", \"/srv/files\"] }\n\nAny number of wraps and one serve share a data directory and what is learned in it."
@@ -107,6 +117,26 @@ pub struct ServeArgs {
     /// Write all traffic, payloads included, as frames that `replay` reads.
     #[arg(long, value_name = "FILE.jsonl.zst")]
     pub record: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct EngineArgs {
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where metrics, status and the console are [default: 127.0.0.1:8809].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The processes that are one engine: HOST:PORT of each, one a line, the same file for all. What they say to each other
+    /// is neither encrypted nor authenticated: a private network only.
+    #[arg(long, value_name = "FILE", requires = "process")]
+    pub hosts: Option<PathBuf>,
+    /// Which of them this is, from 0. The first one binds, writes the history and has the admin listener.
+    #[arg(long, value_name = "I", requires = "hosts")]
+    pub process: Option<usize>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -314,6 +344,19 @@ impl ServeArgs {
             sources.overrides.extend(address.as_ref().map(given));
         }
         Ok((sources, client.notes))
+    }
+}
+
+impl EngineArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let admin = self.admin.as_ref();
+        let admin = admin.map(|at| Override::new(["listen", "admin"], at.as_str(), Place::Flag("--admin".into())));
+        Sources {
+            overrides: admin.into_iter().collect(),
+            ..Sources::of_process(self.config.clone(), self.data.clone())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod given;
 mod history;
 mod hosts;
+mod kafka;
 mod keys;
 mod layers;
 pub mod mcp_json;
@@ -36,6 +37,7 @@ pub use self::error::{ConfigError, Place, Problem};
 pub use self::given::Given;
 pub use self::history::{History, HistoryStore, Kept};
 pub use self::hosts::HostRules;
+pub use self::kafka::{Kafka, Properties};
 pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
 
@@ -125,6 +127,8 @@ pub struct Facts {
 /// The log's shape and its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
+    /// `None`: it is in DATA.
+    pub kafka: Option<Kafka>,
     pub partitions: u32,
     /// Longest time between two group commits while events come.
     pub tick: Duration,

@@ -80,6 +80,12 @@ impl DataDir {
         self.root.join("log")
     }
 
+    /// Events that wait for the brokers of a log on Kafka.
+    #[must_use]
+    pub fn spill_dir(&self) -> PathBuf {
+        self.root.join("spill")
+    }
+
     /// Parquet, one directory per table.
     #[must_use]
     pub fn history_dir(&self) -> PathBuf {

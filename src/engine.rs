@@ -4,6 +4,7 @@
 //! outputs (history, the hub). Not here: what the dataflow computes.
 //! Invariant: ticks go in and come out in order, each once; a dead worker is seen by `feed`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,6 +19,45 @@ use undercurrent_schemas::log::CommittedTick;
 
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
+
+/// Where the workers are.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// In each process.
+    pub threads: usize,
+    /// `None`: there is one process.
+    pub cluster: Option<Cluster>,
+}
+
+impl From<usize> for Workers {
+    fn from(threads: usize) -> Self {
+        Self { threads, cluster: None }
+    }
+}
+
+/// Several processes that are one engine. What they say to each other is neither encrypted nor authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// `HOST:PORT` of every process, the same list in each.
+    pub hosts: Vec<String>,
+    /// This one's place in the list.
+    pub process: usize,
+}
+
+impl Workers {
+    fn communication(&self) -> timely::CommunicationConfig {
+        match &self.cluster {
+            None => timely::CommunicationConfig::Process(self.threads),
+            Some(Cluster { hosts, process }) => timely::CommunicationConfig::Cluster {
+                threads: self.threads,
+                process: *process,
+                addresses: hosts.clone(),
+                report: false,
+                zerocopy: false,
+            },
+        }
+    }
+}
 
 /// Why the engine cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +115,9 @@ pub struct Engine {
     feeds: Vec<SyncSender<Order>>,
     learned: watch::Receiver<Option<Tick>>,
     workers: Option<timely::communication::WorkerGuards<()>>,
+    is_cluster: bool,
+    /// The last tick that was handed to the workers; 0 = none.
+    fed: AtomicU64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -93,39 +136,39 @@ struct Start<F> {
 }
 
 impl Engine {
-    /// Starts the workers, where an image was dealt to them or at the first tick. `publisher` writes the slot that all of them score
-    /// with.
+    /// Starts the workers, where an image was dealt to them or at the first tick; in a cluster, once all processes are
+    /// there. `publisher` writes the slot that the workers of this process score with.
     pub fn start(
-        workers: usize,
+        workers: impl Into<Workers>,
         settings: GraphSettings,
         slot: ModelSlot,
         publisher: Publisher,
         starts: Vec<graph::Start>,
         on_output: impl OnOutput,
     ) -> Result<Self, EngineError> {
+        let workers = workers.into();
+        let (threads, is_cluster) = (workers.threads, workers.cluster.is_some());
         let mut starts: Vec<_> = starts.into_iter().map(Some).collect();
-        starts.resize_with(workers, || None);
-        let (feeds, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| sync_channel(TICKS_WAITING)).unzip();
+        starts.resize_with(threads, || None);
+        let (feeds, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(TICKS_WAITING)).unzip();
         let (learned_tx, learned) = watch::channel(None);
         let receivers = receivers.into_iter().map(Some).collect();
         let start =
             Mutex::new(Start { feeds: receivers, starts, publishing: Some((publisher, on_output, learned_tx)) });
-        let config = timely::Config {
-            communication: timely::CommunicationConfig::Process(workers),
-            worker: WorkerConfig::default(),
-        };
+        let config = timely::Config { communication: workers.communication(), worker: WorkerConfig::default() };
         let workers = timely::execute(config, move |worker| {
             let (feed, from, publishing) = {
                 let mut start = start.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let feed = start.feeds[worker.index()].take().expect("each worker starts once");
-                let from = start.starts[worker.index()].take();
-                (feed, from, if worker.index() == 0 { start.publishing.take() } else { None })
+                let index = worker.index() % threads;
+                let feed = start.feeds[index].take().expect("each worker starts once");
+                let from = start.starts[index].take();
+                (feed, from, if index == 0 { start.publishing.take() } else { None })
             };
             let (publisher, mut output) = match publishing {
                 Some((publisher, on_output, learned)) => (Some(publisher), Some((on_output, learned))),
                 None => (None, None),
             };
-            let mut graph = Graph::build(worker, &settings, &slot, publisher, from);
+            let mut graph = Graph::build_among(worker, &settings, &slot, publisher, from, threads);
             if let Some((on_output, learned)) = &mut output {
                 // What an image holds is live before the first tick after it.
                 for resumed in graph.take_outputs() {
@@ -156,11 +199,12 @@ impl Engine {
             }
         })
         .map_err(EngineError::Start)?;
-        Ok(Self { feeds, learned, workers: Some(workers) })
+        Ok(Self { feeds, learned, workers: Some(workers), is_cluster, fed: AtomicU64::new(0) })
     }
 
     /// Hands a tick to every worker; waits while they are behind.
     pub fn feed(&self, tick: &Arc<CommittedTick>) -> Result<(), EngineError> {
+        self.fed.store(tick.tick.0, Ordering::Relaxed);
         self.tell(&Order::Tick(Arc::clone(tick)))
     }
 
@@ -195,8 +239,17 @@ impl Engine {
 
     /// Takes what was fed to its end and stops.
     pub fn stop(mut self) -> Result<(), EngineError> {
-        self.feeds.clear();
         let guards = self.workers.take().expect("stopped once");
+        if self.is_cluster {
+            // To close this process's inputs would be to say that nothing is missing. The others end with this process.
+            match self.fed.load(Ordering::Relaxed) {
+                0 => {}
+                last => self.wait_for(Tick(last))?,
+            }
+            std::mem::forget((guards, std::mem::take(&mut self.feeds)));
+            return Ok(());
+        }
+        self.feeds.clear();
         guards.join().into_iter().try_for_each(|result| result.map_err(|_| EngineError::Dead))
     }
 }

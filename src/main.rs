@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let Cli { command, log_level, log_format } = Cli::parse();
     let result = init_tracing(&log_level, log_format).map_err(anyhow::Error::from).and_then(|()| match command {
         Command::Serve(args) => app::serve(&args),
+        Command::Gateway(args) => app::gateway(&args),
+        Command::Engine(args) => app::engine(&args),
         Command::Check(args) => app::check(&args),
         Command::Install(args) => app::install(&args),
         Command::Uninstall(args) => app::uninstall(&args),

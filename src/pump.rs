@@ -1,4 +1,8 @@
 //! From the engine to the history: a tick's records and what they gave, as the rows to write.
+//!
+//! Invariant: an event has one row in `messages`, however often its record is in the log.
+
+use std::collections::BTreeSet;
 
 use undercurrent_dataflows::graph::TickOutput;
 use undercurrent_schemas::ids::{Micros, Tick};
@@ -9,7 +13,11 @@ use crate::history::{TickRows, messages_of};
 /// The rows of one tick. Records that are no events are left out here; the engine has counted them.
 #[must_use]
 pub fn rows_of(tick: &CommittedTick, output: TickOutput) -> TickRows {
-    let (messages, _corrupt) = messages_of(tick);
+    let (mut messages, _corrupt) = messages_of(tick);
+    if !output.repeats.is_empty() {
+        let repeats: BTreeSet<_> = output.repeats.iter().copied().collect();
+        messages.retain(|row| !repeats.contains(&(row.partition, row.offset)));
+    }
     let TickOutput {
         tick,
         watermark,

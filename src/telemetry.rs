@@ -8,6 +8,7 @@ mod edge;
 mod engine;
 mod history;
 mod holds;
+mod kafka;
 mod log;
 pub mod names;
 mod observers;
@@ -24,6 +25,7 @@ pub use self::edge::EdgeMetrics;
 pub use self::engine::EngineMetrics;
 pub use self::history::HistoryMetrics;
 pub use self::holds::HoldMetrics;
+pub use self::kafka::KafkaMetrics;
 pub use self::log::LogMetrics;
 pub use self::observers::ObserverMetrics;
 pub use self::reload::ReloadMetrics;
@@ -34,6 +36,7 @@ pub use self::tracing_init::{LogFormat, TracingError, init_tracing};
 pub struct Metrics {
     pub edge: Arc<EdgeMetrics>,
     pub log: Arc<LogMetrics>,
+    pub kafka: Arc<KafkaMetrics>,
     pub engine: Arc<EngineMetrics>,
     pub history: Arc<HistoryMetrics>,
     pub observers: Arc<ObserverMetrics>,
@@ -45,6 +48,7 @@ impl Metrics {
         Ok(Self {
             edge: Arc::new(EdgeMetrics::register(registry)?),
             log: Arc::new(LogMetrics::register(registry)?),
+            kafka: Arc::new(KafkaMetrics::register(registry)?),
             engine: Arc::new(EngineMetrics::register(registry)?),
             history: Arc::new(HistoryMetrics::register(registry)?),
             observers: Arc::new(ObserverMetrics::register(registry)?),

@@ -8,11 +8,13 @@
 //! ```
 //!
 //! Partition p is handled on worker p mod workers. A tick is opened when the model of the tick before is live, so that
-//! every worker scores with the same model and the result does not depend on their number.
+//! every worker scores with the same model and the result does not depend on their number. Workers of other processes
+//! score with a copy of it, which is live there before the tick is over (`copies`).
 //! Invariant: a tick's output is a function of the ticks up to it, for any number of workers.
 
 mod aggregate;
 mod clusters;
+mod copies;
 mod dedupe;
 mod panes;
 mod publish;
@@ -70,8 +72,8 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Builds the dataflow on this worker, to begin with the first tick or to go on after an image's. Worker 0 brings the
-    /// right to publish.
+    /// Builds the dataflow on this worker, to begin with the first tick or to go on after an image's; all workers are in
+    /// this process. Worker 0 brings the right to publish.
     pub fn build(
         worker: &mut Worker,
         settings: &GraphSettings,
@@ -79,9 +81,27 @@ impl Graph {
         publisher: Option<Publisher>,
         start: Option<Start>,
     ) -> Self {
+        let threads = worker.peers();
+        Self::build_among(worker, settings, slot, publisher, start, threads)
+    }
+
+    /// As [`Self::build`], with `threads` workers in each of several processes. The first worker of each brings the right
+    /// to publish there.
+    pub fn build_among(
+        worker: &mut Worker,
+        settings: &GraphSettings,
+        slot: &ModelSlot,
+        publisher: Option<Publisher>,
+        start: Option<Start>,
+        threads: usize,
+    ) -> Self {
         let (index, peers) = (worker.index(), worker.peers());
         let resumed = start.as_ref().map(|start| (start.tick, start.watermark));
+        let (publisher, copy) = if index == 0 { (publisher, None) } else { (None, publisher) };
         let (kept, seeds) = resume::begin(settings, publisher, start, index, peers);
+        if let Some(published) = &kept.published {
+            published.borrow_mut().copied_to(copies::places(peers, threads));
+        }
         let (mut sums_seed, mut panes_seed, mut cells_seed) =
             (InputHandle::new(), InputHandle::new(), InputHandle::new());
         let mut input = InputHandle::new();
@@ -99,8 +119,9 @@ impl Graph {
             let cells = cell_components(cells, settings.clusters);
             let (opened, panes) = panes::pane_features(sessions.measures, combiner, earlier_panes);
             let learned = publish::Learned { rows: sessions.rows, sums, opened, panes, cells };
-            publish::published(learned, published, resumed.map(|(tick, _)| tick), Rc::clone(&outputs))
-                .probe_with(&probe);
+            let resumed = resumed.map(|(tick, _)| tick);
+            let changes = publish::published(learned, published, resumed, Rc::clone(&outputs));
+            copies::copied(changes, copy).probe_with(&probe);
         });
         let mut graph = Self { input, probe, outputs, kept };
         if let Some((at, watermark)) = resumed {

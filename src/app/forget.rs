@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::node::Parts;
+use super::node::{Learning, Parts};
 use super::{runtime, sayings, settings};
 use crate::admin::Labelled;
 use crate::checkpoint::Checkpoints;
@@ -28,7 +28,13 @@ use crate::telemetry::Metrics;
 pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let config = Arc::new(Config::load(args.sources())?);
     let data = Arc::new(DataDir::open(&config.data_dir)?);
-    let parts = Parts { data, config, metrics: Metrics::register(&prometheus::Registry::new())? };
+    anyhow::ensure!(
+        config.log.kafka.is_none() || !args.erase,
+        "the log is on Kafka, which keeps records until their retention: forget without --erase, and remove them there with \
+         kafka-delete-records"
+    );
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    let parts = Parts { data, config, metrics, learning: Learning::Here };
     ensure_alone(&parts)?;
     let mut names: BTreeSet<String> = args.session.iter().cloned().collect();
     if let Some(principal) = &args.principal {

@@ -36,12 +36,16 @@ impl Feed {
     pub(super) fn replaced(&self) {
         let _ = self.updates.send(Arc::new(self.base()));
     }
+
+    /// The live model is another now, by an update that came from elsewhere.
+    pub(super) fn relayed(&self, update: v1::ModelUpdate) {
+        let _ = self.updates.send(Arc::new(update));
+    }
 }
 
 impl ModelFeed for Feed {
     fn base(&self) -> v1::ModelUpdate {
-        let whole = self.live.load().as_ref().map(|model| model.as_change()).unwrap_or_default();
-        to_wire(&whole, true)
+        whole(&self.live)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<v1::ModelUpdate>> {
@@ -49,7 +53,13 @@ impl ModelFeed for Feed {
     }
 }
 
-fn to_wire(change: &ModelChange, base: bool) -> v1::ModelUpdate {
+/// The live model, whole; of version 0 where none is live.
+pub(super) fn whole(live: &ModelSlot) -> v1::ModelUpdate {
+    let whole = live.load().as_ref().map(|model| model.as_change()).unwrap_or_default();
+    to_wire(&whole, true)
+}
+
+pub(super) fn to_wire(change: &ModelChange, base: bool) -> v1::ModelUpdate {
     let sum = |(entry, total): &(Entry, u64)| v1::Sum {
         part: entry.part as u32,
         scope: entry.scope,
@@ -63,6 +73,7 @@ fn to_wire(change: &ModelChange, base: bool) -> v1::ModelUpdate {
         base,
         sums: change.totals.iter().map(sum).collect(),
         names: change.names.iter().map(name).collect(),
+        previous: 0,
     }
 }
 

@@ -17,7 +17,8 @@ use crate::clock::EventClock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::edge::{Edge, Recorder};
-use crate::hub::{Claim, HubError, MemberLimits, MemberLog, ModelFeed as _, claim};
+use crate::engine::Cluster;
+use crate::hub::{Claim, HubError, MemberLimits, MemberLog, ModelFeed as _, OwnerLock, claim};
 use crate::log::EventLog;
 use crate::telemetry::Metrics;
 
@@ -52,6 +53,30 @@ pub(super) struct Parts {
     pub(super) data: Arc<DataDir>,
     pub(super) config: Arc<Config>,
     pub(super) metrics: Metrics,
+    pub(super) learning: Learning,
+}
+
+/// Where the traffic of this process is learned from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Learning {
+    /// In this process, which also relays.
+    Here,
+    /// In an engine process: this one relays, and takes the models that it publishes.
+    Elsewhere,
+    /// In this process, which relays nothing, and those that are one engine with it.
+    Alone(Option<Cluster>),
+}
+
+impl Learning {
+    /// Gateways and engines meet on topics alone.
+    pub(super) fn needs_kafka(&self, config: &Config) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            config.log.kafka.is_some(),
+            "a gateway and an engine of their own meet on Kafka: set log.backend = \"kafka\" and kafka.bootstrap_servers, or \
+             run both in one process with `undercurrent serve`"
+        );
+        Ok(())
+    }
 }
 
 impl Node {
@@ -59,7 +84,7 @@ impl Node {
     pub(super) fn join(parts: &Parts, recorder: Option<Recorder>) -> anyhow::Result<Self> {
         let (log, models, clock, role, member): (Arc<dyn EventLog>, _, _, _, _) = match claim(parts.data.root())? {
             Claim::Owner(lock) => {
-                let owner = Owner::start(lock, &parts.data, &parts.config, &parts.metrics)?;
+                let owner = own(lock, parts)?;
                 let (log, models, clock) =
                     (Arc::clone(&owner.log), owner.models().clone(), Arc::clone(owner.log.clock()));
                 (log as Arc<dyn EventLog>, models, clock, Role::Owner(Box::new(owner)), None)
@@ -114,6 +139,14 @@ pub(super) fn lock(role: &Mutex<Role>) -> std::sync::MutexGuard<'_, Role> {
     role.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn own(lock: OwnerLock, parts: &Parts) -> anyhow::Result<Owner> {
+    let Parts { data, config, metrics, learning } = parts;
+    match learning {
+        Learning::Here | Learning::Alone(_) => Owner::start(lock, data, config, metrics, learning),
+        Learning::Elsewhere => Owner::follow(lock, data, config, metrics),
+    }
+}
+
 fn limits(config: &Config) -> MemberLimits {
     MemberLimits { events_max: config.log.queue_events_max, bytes_max: config.log.queue_bytes_max }
 }
@@ -144,8 +177,7 @@ async fn be_member(member: Arc<MemberLog>, mut publisher: Publisher, parts: Part
     let owner = match owned {
         Ok(owner_lock) => {
             let parts = parts.clone();
-            tokio::task::spawn_blocking(move || Owner::start(owner_lock, &parts.data, &parts.config, &parts.metrics))
-                .await
+            tokio::task::spawn_blocking(move || own(owner_lock, &parts)).await
         }
         Err(error) => Ok(Err(failed(error))),
     };
@@ -154,7 +186,7 @@ async fn be_member(member: Arc<MemberLog>, mut publisher: Publisher, parts: Part
             tracing::info!("this process now owns the data directory");
             let (log, feed) = (Arc::clone(&owner.log), Arc::clone(&owner.feed));
             *lock(&role) = Role::Owner(Box::new(owner));
-            tokio::join!(member.run_into(&log), follow(&feed, &mut publisher));
+            tokio::join!(member.run_into(&*log), follow(&feed, &mut publisher));
         }
         Ok(Err(error)) => {
             tracing::error!(error = %format!("{error:#}"), "take over the data directory");

@@ -13,20 +13,21 @@ use undercurrent_dataflows::graph::{GraphSettings, TickOutput};
 use undercurrent_dataflows::model::{Follower, ModelSlot, Publisher};
 use undercurrent_schemas::log::CommittedTick;
 
-use super::background;
 use super::keeper::Keeper;
+use super::model_topics::{Following, Outlet};
 use super::models::Feed;
 use super::progress::Progress;
 use super::recovery::{self, Resumed};
 use super::settings;
+use super::{background, node};
 use crate::cache::Cache;
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Workers};
 use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
-use crate::log::{EmbeddedLog, Tail};
+use crate::log::{EmbeddedLog, KafkaLog, KafkaOptions, OwnerLog, Ticks};
 use crate::pump::rows_of;
 use crate::snapshot::Snapshots;
 use crate::telemetry::{HistoryMetrics, Metrics};
@@ -40,17 +41,31 @@ const TAIL_WAIT: Duration = Duration::from_millis(200);
 /// A running owner.
 #[derive(Debug)]
 pub(super) struct Owner {
-    pub(super) log: Arc<EmbeddedLog>,
+    pub(super) log: Arc<dyn OwnerLog>,
     pub(super) cache: Arc<Cache>,
     pub(super) progress: Arc<Progress>,
     pub(super) feed: Arc<Feed>,
+    learning: Learning,
+    hub: TaskHandle<()>,
+    /// Last of all to go.
+    _lock: OwnerLock,
+}
+
+/// Who learns from the log.
+#[derive(Debug)]
+enum Learning {
+    Here(Box<Here>),
+    /// An engine; its models are followed.
+    Elsewhere(Following),
+}
+
+/// What learning in this process runs.
+#[derive(Debug)]
+struct Here {
     history: HistoryWriter,
     snapshots: Option<Snapshots>,
     feeder: JoinHandle<Result<(), FeedError>>,
-    hub: TaskHandle<()>,
     stopping: Arc<AtomicBool>,
-    /// Last of all to go.
-    _lock: OwnerLock,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +78,20 @@ enum FeedError {
 
 impl Owner {
     /// Opens everything in DATA and begins to learn. Needs a tokio runtime.
-    pub(super) fn start(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
-        let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
-        let recovered = log.status().last_tick;
+    pub(super) fn start(
+        lock: OwnerLock,
+        data: &DataDir,
+        config: &Config,
+        metrics: &Metrics,
+        place: &node::Learning,
+    ) -> anyhow::Result<Self> {
+        let cluster = match place {
+            node::Learning::Alone(cluster) => cluster.clone(),
+            node::Learning::Here | node::Learning::Elsewhere => None,
+        };
+        let workers = Workers { threads: config.engine.workers, cluster };
+        let Log { log, embedded } = Log::open(data, config, metrics, *place == node::Learning::Here)?;
+        let recovered = log.recovered();
         let mut history = History::open(&data.history_dir(), settings::history(config))?;
         if let Some(store) = settings::history_store(config)? {
             history = history.mirrored(store);
@@ -73,13 +99,23 @@ impl Owner {
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
-        let checkpoints = Checkpoints::open(&data.checkpoints_dir())?;
-        let resumed = recovery::resume(&checkpoints, &log, covered, &graph(config), config.engine.workers)?;
+        // On Kafka what was learned is built again from the topics: they are kept whole unless somebody says otherwise.
+        let checkpoints =
+            embedded.map(|log| Ok::<_, anyhow::Error>((Checkpoints::open(&data.checkpoints_dir())?, log)));
+        let checkpoints = checkpoints.transpose()?;
+        let resumed = match &checkpoints {
+            Some((checkpoints, log)) => {
+                recovery::resume(checkpoints, log, covered, &graph(config), config.engine.workers)?
+            }
+            None => None,
+        };
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
         let feed = Arc::new(Feed::new(live.clone()));
+        let outlet = config.log.kafka.as_ref().map(|kafka| settings::kafka(config, kafka, metrics));
+        let mut outlet = outlet.map(|options| Outlet::open(&options, live.clone())).transpose()?;
         let cache = Arc::new(Cache::new(live));
-        let progress = Arc::new(Progress::new(config.log.partitions, recovered, history.covered()));
+        let progress = Arc::new(Progress::new(config.log.partitions, recovered.clone(), history.covered()));
         let (after, starts) = match resumed {
             Some(Resumed { tick, watermark, ends, starts }) => {
                 progress.resumed(&CommittedTick { tick, watermark, batches: Vec::new() }, &ends);
@@ -90,19 +126,21 @@ impl Owner {
         let engine = {
             let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
             let (queue, metrics) = (history.queue(), metrics.clone());
-            let mut showing = recovered.is_none();
+            let mut showing = recovered.is_reached(None);
             let slot = rebuilding.clone();
             let on_output = move |tick: Arc<CommittedTick>, mut output: TickOutput, took: Duration| {
                 metrics.engine.tick_duration.observe(took.as_secs_f64());
                 metrics.engine.counted(&output.counters, output.open_sessions);
                 metrics.engine.alerted(&output.alerts, output.open_alerts);
-                if !showing && Some(output.tick) >= recovered {
+                if !showing && recovered.is_reached(Some(output.tick)) {
                     showing = true;
                     follower.follow(&slot);
                     feed.replaced();
+                    outlet.iter_mut().for_each(Outlet::replaced);
                 } else if showing && !output.change.is_empty() {
                     follower.follow(&slot);
                     feed.changed(&output.change);
+                    outlet.iter_mut().for_each(|outlet| outlet.changed(&output.change));
                     metrics.engine.model_published(output.change.version);
                 }
                 cache.update_features(std::mem::take(&mut output.live));
@@ -114,9 +152,7 @@ impl Owner {
                     let _ = queue.send(rows);
                 }
             };
-            background::started(|| {
-                Engine::start(config.engine.workers, graph(config), rebuilding, publisher, starts, on_output)
-            })?
+            background::started(|| Engine::start(workers, graph(config), rebuilding, publisher, starts, on_output))?
         };
         let snapshots = config.snapshot_interval.map(|interval| {
             let (dir, cache) = (data.state_dir().join("snapshot"), Arc::clone(&cache));
@@ -125,17 +161,42 @@ impl Owner {
         let snapshots = snapshots.transpose()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
-            let (tail, stopping, progress) = (log.tail(after), Arc::clone(&stopping), Arc::clone(&progress));
+            let (ticks, stopping, progress) = (log.ticks(after), Arc::clone(&stopping), Arc::clone(&progress));
             let settings = (config.engine.checkpoint_interval, config.log.retention);
-            let keeper = Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)?;
+            let keeper = checkpoints
+                .map(|(checkpoints, log)| Keeper::start(checkpoints, log, progress.coverage(), settings, metrics));
+            let keeper = keeper.transpose()?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
-                .spawn(move || feed_engine(engine, tail, keeper, &stopping, &progress))
+                .spawn(move || feed_engine(engine, ticks, keeper, &stopping, &progress))
                 .context("start the engine's feeder")?
         };
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
         let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
-        Ok(Self { log, cache, progress, feed, history, snapshots, feeder, hub, stopping, _lock: lock })
+        let learning = Learning::Here(Box::new(Here { history, snapshots, feeder, stopping }));
+        Ok(Self { log, cache, progress, feed, learning, hub, _lock: lock })
+    }
+
+    /// Opens the log and follows the models of an engine elsewhere. Needs a tokio runtime.
+    pub(super) fn follow(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
+        let kafka = config.log.kafka.as_ref().context("models of an engine elsewhere come over Kafka")?;
+        let log = Log::open(data, config, metrics, true)?.log;
+        let (publisher, live) = Publisher::new();
+        let feed = Arc::new(Feed::new(live.clone()));
+        let cache = Arc::new(Cache::new(live));
+        let covered = tokio::sync::watch::channel(None).1;
+        let progress = Arc::new(Progress::new(config.log.partitions, log.recovered(), covered));
+        let options = settings::kafka(config, kafka, metrics);
+        let metrics = Arc::clone(&metrics.engine);
+        let following = Following::start(&options, &data.state_dir(), publisher, Arc::clone(&feed), metrics)?;
+        let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
+        let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
+        Ok(Self { log, cache, progress, feed, learning: Learning::Elsewhere(following), hub, _lock: lock })
+    }
+
+    /// Whether this process learns what becomes of labels.
+    pub(super) const fn learns(&self) -> bool {
+        matches!(self.learning, Learning::Here(_))
     }
 
     /// Where the live model is.
@@ -145,18 +206,29 @@ impl Owner {
 
     /// Why learning has stopped, if it has.
     pub(super) fn failure(&self) -> Option<String> {
-        self.feeder.is_finished().then(|| "the engine has stopped; see the log".to_owned())
+        match &self.learning {
+            Learning::Here(here) => here.feeder.is_finished().then(|| "the engine has stopped; see the log".to_owned()),
+            Learning::Elsewhere(following) => {
+                following.is_finished().then(|| "models are followed no more; see the log".to_owned())
+            }
+        }
     }
 
     /// Rows that wait for the disk, and whether the disk refuses them.
     pub(super) fn history_state(&self) -> (usize, bool) {
-        let queue = self.history.queue();
-        (queue.depth(), queue.is_failing())
+        match &self.learning {
+            Learning::Here(here) => {
+                let queue = here.history.queue();
+                (queue.depth(), queue.is_failing())
+            }
+            Learning::Elsewhere(_) => (0, false),
+        }
     }
 
     /// What became of files after they were written, as far as the counters do not say so yet.
     pub(super) fn count_history(&self, metrics: &HistoryMetrics) {
-        let (kept, sent) = (self.history.kept(), self.history.sent());
+        let Learning::Here(here) = &self.learning else { return };
+        let (kept, sent) = (here.history.kept(), here.history.sent());
         for (counter, total) in [
             (&metrics.merged, &kept.merged_files),
             (&metrics.expired, &kept.expired_files),
@@ -175,15 +247,44 @@ impl Owner {
     pub(super) fn stop(self) -> anyhow::Result<()> {
         self.hub.abort();
         let closed = self.log.close().context("close the log");
-        self.stopping.store(true, Ordering::Release);
-        let fed = self.feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
-        if let Some(snapshots) = self.snapshots {
+        match self.learning {
+            Learning::Here(here) => here.stop(closed),
+            Learning::Elsewhere(following) => following.stop().and(closed),
+        }
+    }
+}
+
+impl Here {
+    /// Brings what was fed to its end; `closed`: what became of the log.
+    fn stop(self, closed: anyhow::Result<()>) -> anyhow::Result<()> {
+        let Self { history, snapshots, feeder, stopping } = self;
+        stopping.store(true, Ordering::Release);
+        let fed = feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
+        if let Some(snapshots) = snapshots {
             snapshots.finish();
         }
-        let written = self.history.finish().context("finish the history");
+        let written = history.finish().context("finish the history");
         closed?;
         fed.context("finish learning")?;
         written
+    }
+}
+
+/// The log that the settings ask for.
+struct Log {
+    log: Arc<dyn OwnerLog>,
+    /// The same, where it is in DATA.
+    embedded: Option<Arc<EmbeddedLog>>,
+}
+
+impl Log {
+    fn open(data: &DataDir, config: &Config, metrics: &Metrics, relays: bool) -> anyhow::Result<Self> {
+        let Some(kafka) = &config.log.kafka else {
+            let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
+            return Ok(Self { log: Arc::clone(&log) as _, embedded: Some(log) });
+        };
+        let options = KafkaOptions { heartbeats: relays, ..settings::kafka(config, kafka, metrics) };
+        Ok(Self { log: Arc::new(KafkaLog::open(&data.spill_dir(), options)?), embedded: None })
     }
 }
 
@@ -216,22 +317,23 @@ pub(super) fn graph(config: &Config) -> GraphSettings {
 /// Brings every tick of the log to the engine, until the log has ended.
 fn feed_engine(
     engine: Engine,
-    mut tail: Tail,
-    mut keeper: Keeper,
+    mut ticks: Box<dyn Ticks>,
+    mut keeper: Option<Keeper>,
     stopping: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), FeedError> {
     let mut last = None;
     let fed = loop {
-        match tail.next(TAIL_WAIT) {
+        match ticks.next(TAIL_WAIT) {
             Ok(Some(tick)) => {
                 progress.fed(&tick);
-                if let Err(dead) = engine.feed(&tick).and_then(|()| keeper.fed(&engine, &tick)) {
+                let kept = |()| keeper.as_mut().map_or(Ok(()), |keeper| keeper.fed(&engine, &tick));
+                if let Err(dead) = engine.feed(&tick).and_then(kept) {
                     break Err(dead.into());
                 }
                 last = Some(tick);
             }
-            Ok(None) if stopping.load(Ordering::Acquire) || tail.is_ended() => break Ok(()),
+            Ok(None) if stopping.load(Ordering::Acquire) || ticks.is_ended() => break Ok(()),
             Ok(None) => {}
             Err(error) => break Err(error.into()),
         }
@@ -240,8 +342,10 @@ fn feed_engine(
         tracing::error!(%error, "learning stops here; traffic goes on, and the log keeps what can be kept");
     }
     // What is learned at the end of this life is where the next one goes on.
-    let kept = last.map_or(Ok(()), |last| keeper.last(&engine, &last));
+    let kept = last.zip(keeper.as_mut()).map_or(Ok(()), |(last, keeper)| keeper.last(&engine, &last));
     let stopped = engine.stop();
-    keeper.finish();
+    if let Some(keeper) = keeper {
+        keeper.finish();
+    }
     fed.and(kept.and(stopped).map_err(FeedError::from))
 }

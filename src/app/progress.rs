@@ -12,6 +12,7 @@ use undercurrent_schemas::rows::{AlertRow, AlertState, LabelRow, SessionRow};
 use undercurrent_schemas::v1::TermKind;
 
 use crate::admin::{FlaggedSession, Learned, OpenAlert};
+use crate::log::Recovered;
 
 /// Outcomes of labels that may wait for whoever asked.
 const LABELS: usize = 256;
@@ -31,8 +32,8 @@ pub(super) struct Progress {
     fed_events: AtomicU64,
     learned_ticks: AtomicU64,
     learned_events: AtomicU64,
-    /// The last tick that was in the log at the start.
-    recovered: Option<Tick>,
+    /// What was in the log at the start.
+    recovered: Recovered,
     covered: watch::Receiver<Option<Tick>>,
     told: Mutex<Told>,
     labelled: broadcast::Sender<LabelRow>,
@@ -48,7 +49,7 @@ struct Told {
 }
 
 impl Progress {
-    pub(super) fn new(partitions: u32, recovered: Option<Tick>, covered: watch::Receiver<Option<Tick>>) -> Self {
+    pub(super) fn new(partitions: u32, recovered: Recovered, covered: watch::Receiver<Option<Tick>>) -> Self {
         Self {
             learned_ends: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             fed_ticks: AtomicU64::new(0),
@@ -111,9 +112,10 @@ impl Progress {
         self.labelled.subscribe()
     }
 
-    /// Everything that was in the log at the start is in the live model.
+    /// Everything that was in the log at the start is in the live model. A log that cannot be asked keeps nobody waiting.
     pub(super) fn is_recovered(&self) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).last >= self.recovered
+        !self.recovered.is_known()
+            || self.recovered.is_reached(self.told.lock().unwrap_or_else(PoisonError::into_inner).last)
     }
 
     /// Ticks and events that were read and are not published.

@@ -31,8 +31,8 @@ impl Sayings {
     async fn say(&self, session_id: &str, saying: Saying, wait: Duration) -> Labelled {
         // Before it is said: the answer may be quick.
         let outcomes = match &*lock(&self.role) {
-            Role::Owner(owner) => Some(owner.progress.labelled()),
-            Role::Member | Role::Failed(_) => None,
+            Role::Owner(owner) if owner.learns() => Some(owner.progress.labelled()),
+            Role::Owner(_) | Role::Member | Role::Failed(_) => None,
         };
         let Ok(sequence) = self.edge.say(session_id, saying) else { return Labelled::Full };
         let Some(outcomes) = outcomes else { return Labelled::Accepted };

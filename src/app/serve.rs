@@ -1,4 +1,4 @@
-//! `serve`: gateway, learning, history, metrics and console in one process.
+//! `serve`: gateway, learning, history, metrics and console in one process; `gateway`: the same without learning.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::background;
 use super::holds::EdgeTickets;
 use super::intake::Reports;
-use super::node::{Node, Parts};
+use super::node::{Learning, Node, Parts};
 use super::reload::Reloader;
 use super::sayings::Sayings;
 use super::settings;
@@ -51,8 +51,11 @@ pub(super) fn configuration(args: &ServeArgs) -> anyhow::Result<Configuration> {
 }
 
 /// Runs until it is told to stop.
-pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn serve(args: &ServeArgs, learning: Learning) -> anyhow::Result<ExitCode> {
     let Configuration { config, given: _, notes } = configuration(args)?;
+    if learning != Learning::Here {
+        learning.needs_kafka(&config)?;
+    }
     for note in notes {
         tracing::warn!("{note}");
     }
@@ -69,6 +72,7 @@ pub(super) async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         data: Arc::new(DataDir::open(&config.data_dir)?),
         config: Arc::clone(&config),
         metrics: Metrics::register(&registry)?,
+        learning,
     };
     let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let node = Node::join(&parts, recorder)?;

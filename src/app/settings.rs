@@ -7,12 +7,12 @@ use undercurrent_dataflows::facts::DigestKey;
 use undercurrent_dataflows::graph::WindowSettings;
 use undercurrent_dataflows::sessions::{Gate, Settings, Timing};
 
-use crate::config::{Config, Kept, Upstream};
+use crate::config::{Config, Kafka, Kept, Upstream};
 use crate::data_dir;
 use crate::edge::EdgeSettings;
 use crate::gateway::GatewayConfig;
 use crate::history::{Compaction, HistoryOptions, Limits, Retention, Store, StoreSettings};
-use crate::log::LogOptions;
+use crate::log::{Brokers, KafkaOptions, LogOptions};
 use crate::policy::{Policy, PolicyError};
 use crate::telemetry::Metrics;
 use crate::upstream::{StdioCommand, Target, UpstreamConfig};
@@ -66,6 +66,23 @@ pub(super) fn log(config: &Config, metrics: &Metrics) -> LogOptions {
         queue_bytes_max: log.queue_bytes_max,
         metrics: Some(Arc::clone(&metrics.log)),
         ..LogOptions::default()
+    }
+}
+
+pub(super) fn kafka(config: &Config, kafka: &Kafka, metrics: &Metrics) -> KafkaOptions {
+    KafkaOptions {
+        brokers: Brokers {
+            servers: kafka.servers.clone(),
+            prefix: kafka.prefix.clone(),
+            properties: kafka.properties.clone(),
+        },
+        replication: kafka.replication,
+        retention: kafka.retention,
+        spill_bytes_max: kafka.spill_bytes_max,
+        spill_after: kafka.spill_after,
+        heartbeats: true,
+        log: log(config, metrics),
+        metrics: Some(Arc::clone(&metrics.kafka)),
     }
 }
 

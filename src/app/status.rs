@@ -70,11 +70,11 @@ impl AppStatus {
             status.ready = Check::Failing { reason: "rebuilding what was learned from the log".to_owned() };
         }
         status.partitions = (0_u32..)
-            .zip(&log.ends)
-            .map(|(partition, end)| PartitionStatus {
+            .zip(log.ends.iter().zip(&log.bound))
+            .map(|(partition, (end, bound))| PartitionStatus {
                 partition,
                 durable: end.0,
-                bound: end.0,
+                bound: bound.0,
                 learned: owner.progress.learned_end(partition as usize),
             })
             .collect();

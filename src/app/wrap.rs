@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use prometheus::Registry;
 
-use super::node::{Node, Parts};
+use super::node::{Learning, Node, Parts};
 use crate::cli::WrapArgs;
 use crate::config::{Config, UpstreamName};
 use crate::data_dir::DataDir;
@@ -25,6 +25,7 @@ pub(super) async fn run(args: &WrapArgs) -> anyhow::Result<ExitCode> {
         data: Arc::new(DataDir::open(&config.data_dir)?),
         config,
         metrics: Metrics::register(&Registry::new())?,
+        learning: Learning::Here,
     };
     let node = Node::join(&parts, None)?;
     let code = wrap::run(command, node.edge.clone(), name.as_str()).await;

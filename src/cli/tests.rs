@@ -13,7 +13,7 @@ fn the_definition_is_sound_and_its_help_teaches() {
     command.clone().debug_assert();
     command.build();
     let mut help = command.render_help().to_string();
-    for sub in ["serve", "check", "install", "uninstall", "wrap", "replay", "hold", "key"] {
+    for sub in ["serve", "gateway", "engine", "check", "install", "uninstall", "wrap", "replay", "hold", "key"] {
         let shown = command.find_subcommand_mut(sub).unwrap().render_help();
         help.push_str(&format!("\n=== {sub} ===\n{shown}"));
     }

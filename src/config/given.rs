@@ -72,9 +72,14 @@ fn shown(key: &str, value: &Value) -> String {
     let secret = !named && SECRET.iter().any(|part| key.contains(part));
     match value {
         _ if secret => HIDDEN.into(),
+        Value::Table(texts) if key == "properties" => names_of(texts),
         Value::String(text) if text.contains("://") => Value::String(without_query(text)).to_string(),
         value => value.to_string(),
     }
+}
+
+fn names_of(texts: &Table) -> String {
+    format!("{} (values not shown)", texts.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
 /// What follows a `?` is often a key.
@@ -86,9 +91,7 @@ fn of_upstream(key: &str, value: &Value) -> String {
     match (key, value) {
         ("command", value) => value.to_string(),
         ("args", Value::Array(args)) => format!("{} (not shown)", args.len()),
-        ("env" | "headers", Value::Table(texts)) => {
-            format!("{} (values not shown)", texts.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
-        }
+        ("env" | "headers", Value::Table(texts)) => names_of(texts),
         ("auth" | "requests_max", value) => value.to_string(),
         ("url", Value::String(url)) => without_query(url),
         _ => HIDDEN.into(),
@@ -107,6 +110,8 @@ mod tests {
         check(shown("api_token", &secret()), HIDDEN);
         check(shown("key_file", &Value::String("k".into())), "\"k\"");
         check(shown("otlp_endpoint", &Value::String("http://x/?k=s3cret".into())), "\"http://x/?… (query not shown)\"");
+        let table = Table::from_iter([("sasl.password".to_owned(), secret())]);
+        check(shown("properties", &table.into()), "sasl.password (values not shown)");
         check(of_upstream("later", &secret()), HIDDEN);
         check(shown("tls_key", &Value::String("k.pem".into())), "\"k.pem\"");
         check(of_upstream("args", &Value::Array(vec![secret()])), "1 (not shown)");

@@ -120,6 +120,7 @@ fn problem(path: &[String], message: &str) -> String {
         [section, _, key, ..] if section == "upstreams" && keys::UPSTREAM_TABLES.contains(&key.as_str()) => {
             "not a text".into()
         }
+        [section, key, ..] if section == "kafka" && key == "properties" => "not a table of texts".into(),
         _ => message.lines().next().unwrap_or_default().to_owned(),
     }
 }
@@ -130,6 +131,7 @@ fn shown(path: &[String], value: &Value) -> String {
         [section, _, key, ..] if section == "upstreams" && keys::UPSTREAM_TABLES.contains(&key.as_str()) => {
             "(not shown)".into()
         }
+        [section, key, ..] if section == "kafka" && key == "properties" => "(not shown)".into(),
         [section, _] if section == "upstreams" => "(a table)".into(),
         _ => value.to_string(),
     }

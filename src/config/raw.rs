@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub limits: RawLimits,
     pub facts: RawFacts,
     pub log: RawLog,
+    pub kafka: RawKafka,
     pub engine: RawEngine,
     pub history: RawHistory,
     pub snapshot: RawSnapshot,
@@ -188,6 +189,8 @@ impl Default for RawFacts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawLog {
+    /// `embedded` or `kafka`.
+    pub backend: String,
     pub partitions: u64,
     pub tick_ms: u64,
     pub queue_events_max: u64,
@@ -201,12 +204,40 @@ pub(super) struct RawLog {
 impl Default for RawLog {
     fn default() -> Self {
         Self {
+            backend: "embedded".into(),
             partitions: 8,
             tick_ms: 50,
             queue_events_max: 65_536,
             queue_bytes_max: 64 << 20,
             retention_s: 7 * 86_400,
             retention_bytes: 8 << 30,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawKafka {
+    pub bootstrap_servers: String,
+    pub topic_prefix: String,
+    pub replication_factor: u64,
+    /// 0: for ever.
+    pub retention_hours: u64,
+    pub spill_bytes_max: u64,
+    pub spill_after_ms: u64,
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for RawKafka {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "127.0.0.1:9092".into(),
+            topic_prefix: "undercurrent.".into(),
+            replication_factor: 1,
+            retention_hours: 0,
+            spill_bytes_max: 1 << 30,
+            spill_after_ms: 1000,
+            properties: BTreeMap::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Reports,
     Retention, Terms, Tls, Tracing,
 };
-use super::{aggregate, auth, history, terms};
+use super::{aggregate, auth, history, kafka, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -59,7 +59,7 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         rate: terms::rate(&check, &raw)?,
         gateway: check.gateway(&raw, hosts)?,
         facts: check.facts(&raw)?,
-        log: check.log(&raw)?,
+        log: check.log(&raw, around.env)?,
         engine: check.engine(&raw)?,
         history,
         snapshot_interval: check.snapshot_interval(&raw)?,
@@ -143,8 +143,9 @@ impl Check<'_> {
         })
     }
 
-    fn log(&self, raw: &RawConfig) -> Result<Log, ConfigError> {
+    fn log(&self, raw: &RawConfig, env: &BTreeMap<String, String>) -> Result<Log, ConfigError> {
         Ok(Log {
+            kafka: kafka::resolve(self, raw, env)?,
             partitions: number!(self, raw.log.partitions, 1..=1024) as u32,
             tick: millis(number!(self, raw.log.tick_ms, 1..=10_000)),
             queue_events_max: number!(self, raw.log.queue_events_max, 1..=100_000_000),

@@ -1,7 +1,7 @@
 //! The event log of a process that does not own DATA: keeps its events until the owner has made them durable.
 //!
 //! Upstream: the edge, which knows only [`EventLog`]. Downstream: the owner, over the socket or, once this process is
-//! the owner itself, its own [`EmbeddedLog`]. The id of the process stays the same through all of that, and with it
+//! the owner itself, its own [`OwnerLog`]. The id of the process stays the same through all of that, and with it
 //! the edge's handle.
 //! Invariant: an event leaves memory only when it is durable; each owner gets all that are not, in order.
 
@@ -22,7 +22,7 @@ use super::frames::{FRAME_BYTES_MAX, Reader, Writer};
 use super::{Claim, HubError, OwnerLock, PROTOCOL, claim};
 use crate::clock::EventClock;
 use crate::log::queue::{Drained, Queue, QueueLimits, Room};
-use crate::log::{EmbeddedLog, EventLog, GatewayLife, LogFull};
+use crate::log::{EventLog, GatewayLife, LogFull, OwnerLog, forward_when_room};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -159,13 +159,13 @@ impl MemberLog {
     }
 
     /// Once this process is the owner: brings all events into its log, forever.
-    pub async fn run_into(&self, log: &EmbeddedLog) {
+    pub async fn run_into(&self, log: &dyn OwnerLog) {
         let deliver = async {
             let mut heartbeat = heartbeat();
             let mut unsent = self.unacked_batches();
             loop {
                 for event in unsent.iter().flat_map(|events| events.iter()) {
-                    log.forward_when_room(event).await;
+                    forward_when_room(log, event).await;
                 }
                 unsent = self.next_batch(&mut heartbeat).await.into_iter().collect();
             }

@@ -18,7 +18,7 @@ use undercurrent_schemas::v1::{self, from_owner, to_owner};
 use super::address::Address;
 use super::frames::{Reader, Writer};
 use super::{HubError, OwnerLock, PROTOCOL};
-use crate::log::{EmbeddedLog, GatewayLife};
+use crate::log::{GatewayLife, OwnerLog, forward_when_room};
 
 /// A member has this long to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub trait ModelFeed: Send + Sync + Debug {
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn OwnerLog>,
     models: Arc<dyn ModelFeed>,
 }
 
@@ -51,7 +51,7 @@ impl Server {
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn bind(lock: &OwnerLock, log: Arc<EmbeddedLog>, models: Arc<dyn ModelFeed>) -> Result<Self, HubError> {
+    pub fn bind(lock: &OwnerLock, log: Arc<dyn OwnerLog>, models: Arc<dyn ModelFeed>) -> Result<Self, HubError> {
         let listener = Address::of(lock.data_dir()).listen(lock)?;
         Ok(Self { listener, log, models })
     }
@@ -76,7 +76,7 @@ impl Server {
     }
 }
 
-async fn connection(stream: Stream, log: Arc<EmbeddedLog>, models: Arc<dyn ModelFeed>) {
+async fn connection(stream: Stream, log: Arc<dyn OwnerLog>, models: Arc<dyn ModelFeed>) {
     let (receiver, sender) = tokio::io::split(stream);
     let mut member = Member { receiver: Reader::new(receiver), sender: Writer::new(sender), log, models };
     match member.serve().await {
@@ -89,7 +89,7 @@ async fn connection(stream: Stream, log: Arc<EmbeddedLog>, models: Arc<dyn Model
 struct Member {
     receiver: Reader<ReadHalf<Stream>, v1::ToOwner>,
     sender: Writer<WriteHalf<Stream>, v1::FromOwner>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn OwnerLog>,
     models: Arc<dyn ModelFeed>,
 }
 
@@ -110,8 +110,8 @@ impl Member {
         send(&mut self.sender, from_owner::Body::Welcome(v1::Welcome { protocol: PROTOCOL })).await?;
         let life = GatewayLife { gateway: hello.gateway, epoch: hello.epoch };
         tokio::select! {
-            ended = receive(&mut self.receiver, &self.log, life) => ended,
-            ended = report(&mut self.sender, &self.log, &*self.models, life) => ended,
+            ended = receive(&mut self.receiver, &*self.log, life) => ended,
+            ended = report(&mut self.sender, &*self.log, &*self.models, life) => ended,
         }
     }
 }
@@ -119,7 +119,7 @@ impl Member {
 /// Takes events into the log until the member closes.
 async fn receive(
     receiver: &mut Reader<ReadHalf<Stream>, v1::ToOwner>,
-    log: &EmbeddedLog,
+    log: &dyn OwnerLog,
     life: GatewayLife,
 ) -> Result<(), HubError> {
     while let Some(message) = receiver.next().await? {
@@ -130,7 +130,7 @@ async fn receive(
             if event.id.as_ref().map(GatewayLife::of) != Some(life) {
                 return Err(HubError::Unexpected { expected: "events with the member's own id" });
             }
-            log.forward_when_room(&event).await;
+            forward_when_room(log, &event).await;
         }
     }
     Ok(())
@@ -139,7 +139,7 @@ async fn receive(
 /// Tells the member what is durable and what changed in the model.
 async fn report(
     sender: &mut Writer<WriteHalf<Stream>, v1::FromOwner>,
-    log: &EmbeddedLog,
+    log: &dyn OwnerLog,
     models: &dyn ModelFeed,
     life: GatewayLife,
 ) -> Result<(), HubError> {

@@ -53,7 +53,7 @@ struct Owner {
 impl Owner {
     fn start(lock: OwnerLock, options: LogOptions, models: Arc<Models>) -> Self {
         let log = Arc::new(EmbeddedLog::open(&lock.data_dir().join("log"), options).unwrap());
-        let server = Server::bind(&lock, Arc::clone(&log), models).unwrap();
+        let server = Server::bind(&lock, Arc::clone(&log) as _, models).unwrap();
         Self { log, server: tokio::spawn(server.run()), lock }
     }
 
@@ -156,7 +156,7 @@ async fn when_the_owner_goes_a_member_takes_over_and_nothing_is_lost_or_doubled(
     .unwrap();
     let next = Owner::start(lock, LogOptions::default(), Models::at(2));
     let (log, own) = (Arc::clone(&next.log), Arc::clone(&members[heir]));
-    let local = tokio::spawn(async move { own.run_into(&log).await });
+    let local = tokio::spawn(async move { own.run_into(&*log).await });
     for (member, appended) in members.iter().zip(&mut appended) {
         appended.extend(append(member, 10));
         wait_durable(&**member, appended[409]).await;

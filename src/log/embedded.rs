@@ -3,7 +3,6 @@
 //! Upstream: the edge (through [`EventLog`]), replay, the hub. Downstream: [`Tail`]s.
 //! Invariant: a commit is published (durable watches, tails, room in the queue) only after it succeeded.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,32 +12,18 @@ use tokio::sync::watch;
 use undercurrent_schemas::ids::{Micros, Offset, Sequence, Tick};
 use undercurrent_schemas::v1;
 
+use super::durable::Durable;
 use super::encoded::Encoded;
 use super::head::{Committed, Head};
 use super::queue::{Drained, Forwarded, GatewayLife, Queue, QueueLimits, gap_event};
 use super::retention::Removal;
 use super::store::{Meta, Store, Sync};
 use super::writer::Writer;
-use super::{Commit, EventLog, LogError, LogFull, LogOptions, Tail, committer, retention};
+use super::{
+    Commit, EventLog, LogError, LogFull, LogOptions, LogStatus, OwnerLog, Recovered, Tail, Ticks, committer, retention,
+};
 use crate::clock::EventClock;
 use crate::config::Retention;
-
-/// How the log is doing.
-#[derive(Clone, Debug)]
-pub struct LogStatus {
-    /// Of each partition: the first offset that is not committed.
-    pub ends: Vec<Offset>,
-    /// The last committed tick.
-    pub last_tick: Option<Tick>,
-    pub watermark: Micros,
-    /// Queued or being committed.
-    pub queued_events: usize,
-    pub queued_bytes: usize,
-    /// Own events that found no room, since the log was opened.
-    pub dropped_events: u64,
-    /// Why commits fail at present.
-    pub error: Option<String>,
-}
 
 /// An event log on this machine.
 #[derive(Debug)]
@@ -58,16 +43,11 @@ pub(super) struct Inner {
     store: Arc<Store>,
     head: Arc<Head>,
     own: GatewayLife,
+    /// The last tick when it was opened.
+    recovered: Option<Tick>,
     durable: Mutex<Durable>,
-    committed: watch::Sender<Option<Tick>>,
+    room: watch::Sender<()>,
     error: Mutex<Option<String>>,
-}
-
-/// What is safe, by life; and who wants to know.
-#[derive(Debug)]
-struct Durable {
-    marks: HashMap<GatewayLife, Sequence>,
-    watches: HashMap<GatewayLife, watch::Sender<Sequence>>,
 }
 
 impl EmbeddedLog {
@@ -99,8 +79,9 @@ impl EmbeddedLog {
             writer: Mutex::new(writer),
             store: Arc::new(store),
             own,
-            durable: Mutex::new(Durable { marks, watches: HashMap::new() }),
-            committed: watch::Sender::new(committed.last),
+            recovered: committed.last,
+            durable: Mutex::new(Durable::new(marks)),
+            room: watch::Sender::default(),
             error: Mutex::new(None),
         });
         let committer = match inner.options.commit {
@@ -113,41 +94,16 @@ impl EmbeddedLog {
     /// Queues an event that another process gave its id; one that was queued before is dropped.
     ///
     /// # Errors
-    /// The queue is full: the sender keeps the event and tries again once [`Self::committed`] changes.
+    /// The queue is full: the sender keeps the event and tries again once [`OwnerLog::room`] changes.
     pub fn forward(&self, event: &v1::Event) -> Result<Forwarded, LogFull> {
         let encoded = Encoded::of(event);
         self.inner.wake_after(|queue| queue.forward(encoded, event.id.unwrap_or_default()))
     }
 
-    /// As [`Self::forward`], waiting for room. Dropping the wait leaves the event with the sender.
-    pub async fn forward_when_room(&self, event: &v1::Event) -> Forwarded {
-        if let Ok(outcome) = self.forward(event) {
-            return outcome;
-        }
-        let mut committed = self.committed();
-        loop {
-            if let Ok(outcome) = self.forward(event) {
-                return outcome;
-            }
-            // Its sender is ours: this never fails.
-            let _ = committed.changed().await;
-        }
-    }
-
     /// The sequence up to which all events of one life of a gateway are safe.
     #[must_use]
     pub fn durable_of(&self, life: GatewayLife) -> watch::Receiver<Sequence> {
-        let mut durable = self.inner.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        let Durable { marks, watches } = &mut *durable;
-        watches.retain(|of, watch| *of == life || !watch.is_closed());
-        let mark = marks.get(&life).copied().unwrap_or_default();
-        watches.entry(life).or_insert_with(|| watch::Sender::new(mark)).subscribe()
-    }
-
-    /// The last committed tick; when it changes there is room in the queue again.
-    #[must_use]
-    pub fn committed(&self) -> watch::Receiver<Option<Tick>> {
-        self.inner.committed.subscribe()
+        self.inner.durable.lock().unwrap_or_else(PoisonError::into_inner).of(life)
     }
 
     /// Commits what is queued as exactly this tick, durable with the next [`Self::sync`]; only for [`Commit::Manual`].
@@ -242,6 +198,7 @@ impl EmbeddedLog {
         let Committed { last, watermark, ends } = self.inner.head.committed();
         let queue = self.inner.queue();
         LogStatus {
+            bound: ends.clone(),
             ends,
             last_tick: last,
             watermark,
@@ -304,6 +261,44 @@ impl Drop for EmbeddedLog {
     }
 }
 
+impl OwnerLog for EmbeddedLog {
+    fn forward(&self, event: &v1::Event) -> Result<Forwarded, LogFull> {
+        Self::forward(self, event)
+    }
+
+    fn room(&self) -> watch::Receiver<()> {
+        self.inner.room.subscribe()
+    }
+
+    fn durable_of(&self, life: GatewayLife) -> watch::Receiver<Sequence> {
+        Self::durable_of(self, life)
+    }
+
+    fn ticks(&self, after: Option<Tick>) -> Box<dyn Ticks> {
+        Box::new(self.tail(after))
+    }
+
+    fn recovered(&self) -> Recovered {
+        Recovered::known(self.inner.recovered)
+    }
+
+    fn status(&self) -> LogStatus {
+        Self::status(self)
+    }
+
+    fn healthy(&self) -> bool {
+        Self::healthy(self)
+    }
+
+    fn clock(&self) -> &Arc<EventClock> {
+        Self::clock(self)
+    }
+
+    fn close(&self) -> Result<(), LogError> {
+        Self::close(self)
+    }
+}
+
 impl Inner {
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue<Encoded>> {
         self.queue.lock().expect("nothing panics under this lock")
@@ -355,16 +350,12 @@ impl Inner {
         let point = crate::faults::point("log-committed");
         debug_assert!(point.is_ok(), "a commit that succeeded cannot fail any more");
         // The tails first: whoever learns that an event is durable finds it there.
-        let tick = prepared.tick.tick;
         self.head.publish(prepared.tick, writer.ends().to_vec());
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         for mark in &prepared.marks {
-            let life = GatewayLife { gateway: mark.gateway, epoch: mark.epoch };
-            durable.marks.insert(life, Sequence(mark.sequence));
+            durable.note(GatewayLife { gateway: mark.gateway, epoch: mark.epoch }, Sequence(mark.sequence));
         }
-        for life in &prepared.forgotten {
-            durable.marks.remove(life);
-        }
+        durable.forget(&prepared.forgotten);
         drop(durable);
         if sync == Sync::Now {
             self.publish_durable();
@@ -376,7 +367,7 @@ impl Inner {
             metrics.waiting(!queue.is_empty());
         }
         drop(queue);
-        self.committed.send_replace(Some(tick));
+        self.room.send_replace(());
         Ok(())
     }
 
@@ -388,15 +379,7 @@ impl Inner {
     }
 
     fn publish_durable(&self) {
-        let durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        for (life, watch) in &durable.watches {
-            let mark = durable.marks.get(life).copied().unwrap_or_default();
-            watch.send_if_modified(|sequence| {
-                let grown = mark > *sequence;
-                *sequence = mark.max(*sequence);
-                grown
-            });
-        }
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).publish();
     }
 
     /// Keeps the outcome of a commit for the status; says it once when it changes.

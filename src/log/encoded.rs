@@ -27,6 +27,18 @@ impl Encoded {
         Self { record, id, stamp, session_id: event.session_id.as_str().into() }
     }
 
+    /// A record that was encoded before; `None` where it is no event.
+    pub(super) fn of_record(record: Vec<u8>) -> Option<Self> {
+        let head = v1::EventHead::decode(record.as_slice()).ok()?;
+        let (id, stamp) = (head.id.unwrap_or_default(), Micros(head.ts_us));
+        Some(Self { record, id, stamp, session_id: head.session_id.into() })
+    }
+
+    /// The key of its record on topics: empty where the event belongs to no session.
+    pub(super) fn key(&self) -> &str {
+        &self.session_id
+    }
+
     pub(super) fn partition(&self, partitions: u32) -> Partition {
         if self.session_id.is_empty() { Partition(0) } else { partition_of(&self.session_id, partitions) }
     }
@@ -64,5 +76,6 @@ mod tests {
         assert!(encoded.record.capacity() <= event.encoded_len() + ID_BYTES, "it did not grow");
         assert_eq!(v1::Event::decode(&encoded.record[..]), Ok(v1::Event { id: Some(id), ..event }));
         assert_eq!(encoded.partition(8), partition_of("s", 8));
+        assert_eq!(Encoded::of_record(encoded.record.clone()), Some(encoded), "a head is enough to know it again");
     }
 }

@@ -48,6 +48,9 @@ pub enum LogError {
     #[error("close log: {events} events could not be committed")]
     Uncommitted { events: usize },
 
+    #[error(transparent)]
+    Kafka(#[from] super::kafka::KafkaLogError),
+
     #[error("start the committer thread")]
     Thread(#[source] std::io::Error),
 }

@@ -163,6 +163,12 @@ impl<E: Queued> Queue<E> {
         self.settle_gap(clock);
     }
 
+    /// Says that so many events that were taken from the queue are lost all the same: a gap event will tell.
+    pub(crate) fn lose(&mut self, events: u64) {
+        self.gap += events;
+        self.dropped += events;
+    }
+
     /// Whoever comes back after this is taken for new.
     pub(crate) fn forget(&mut self, lives: &[GatewayLife]) {
         for life in lives {
@@ -177,6 +183,11 @@ impl<E: Queued> Queue<E> {
     /// Half of the room is taken: a commit that waits any longer may cost events.
     pub(crate) const fn is_half_full(&self) -> bool {
         self.events.len() * 2 >= self.limits.events_max || self.bytes * 2 >= self.limits.bytes_max
+    }
+
+    /// Half of the room is taken by what is queued or not yet safe.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.used.events * 2 >= self.limits.events_max || self.used.bytes * 2 >= self.limits.bytes_max
     }
 
     pub(crate) const fn used(&self) -> Room {

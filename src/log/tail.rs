@@ -12,10 +12,10 @@ use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
 use undercurrent_schemas::v1;
 
-use super::LogError;
 use super::head::{After, Head, tick_bytes};
 use super::store::{Store, Tables, record_key};
 use super::writer::{block_hash, decode_block};
+use super::{LogError, Ticks};
 
 /// Bytes that one read from disk takes, unless told otherwise.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -165,5 +165,15 @@ impl Tail {
             *end = bound.end_offset;
         }
         Ok(CommittedTick { tick, watermark: Micros(binding.watermark_us), batches })
+    }
+}
+
+impl Ticks for Tail {
+    fn next(&mut self, wait: Duration) -> Result<Option<Arc<CommittedTick>>, LogError> {
+        Self::next(self, wait)
+    }
+
+    fn is_ended(&self) -> bool {
+        Self::is_ended(self)
     }
 }

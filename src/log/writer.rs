@@ -64,6 +64,21 @@ impl Writer {
         writer
     }
 
+    /// The records before these offsets are gone: what comes next starts there.
+    pub(super) fn skip_to(&mut self, firsts: &[Offset]) {
+        for (end, first) in self.ends.iter_mut().zip(firsts) {
+            *end = (*end).max(*first);
+        }
+    }
+
+    /// Steps over a tick whose records are gone.
+    pub(super) fn skip(&mut self, binding: &v1::Binding) {
+        let ends: Vec<_> = binding.partitions.iter().map(|bound| Offset(bound.end_offset)).collect();
+        self.skip_to(&ends);
+        self.last = self.last.max(Some(Tick(binding.tick)));
+        self.watermark = self.watermark.max(Micros(binding.watermark_us));
+    }
+
     pub(super) const fn last(&self) -> Option<Tick> {
         self.last
     }
@@ -95,19 +110,32 @@ impl Writer {
 
     /// Binds the drained events to a tick that is greater than the last one.
     pub(super) fn prepare(&mut self, drained: Drained<Encoded>, tick: Tick, watermark: Option<Micros>) -> Prepared {
-        assert!(self.last < Some(tick), "ticks grow");
-        let marks = self.mark(&drained.events, tick);
-        self.watermark = self.watermark.max(watermark.unwrap_or_else(|| self.heard_watermark(tick)));
-        self.last = Some(tick);
-
-        let first = self.ends.clone();
+        let heard: Vec<_> = drained.events.iter().map(|event| (event.id, event.stamp)).collect();
         let mut records: Vec<Vec<Vec<u8>>> = vec![Vec::new(); self.ends.len()];
         for event in drained.events {
             records[event.partition(self.ends.len() as u32).0 as usize].push(event.record);
         }
+        Prepared { room: drained.room, ..self.bind(&heard, records, tick, watermark) }
+    }
+
+    /// Binds records, by partition, to a tick that is greater than the last one. `heard`: who had stamped them when.
+    pub(super) fn bind(
+        &mut self,
+        heard: &[(v1::EventId, Micros)],
+        records: Vec<Vec<Vec<u8>>>,
+        tick: Tick,
+        watermark: Option<Micros>,
+    ) -> Prepared {
+        assert!(self.last < Some(tick), "ticks grow");
+        let marks = self.mark(heard, tick);
+        self.watermark = self.watermark.max(watermark.unwrap_or_else(|| self.heard_watermark(tick)));
+        self.last = Some(tick);
+
+        let first = self.ends.clone();
         let mut batches = Vec::new();
         let mut blocks = Vec::new();
-        let mut binding = v1::Binding { tick: tick.0, watermark_us: self.watermark.0, partitions: Vec::new() };
+        let mut binding =
+            v1::Binding { tick: tick.0, watermark_us: self.watermark.0, partitions: Vec::new(), engine: 0 };
         for ((partition, first_offset), records) in (0..).zip(first).zip(records) {
             let end = Offset(first_offset.0 + records.len() as u64);
             self.ends[partition as usize] = end;
@@ -121,16 +149,16 @@ impl Writer {
             binding.partitions.push(v1::PartitionBinding { partition, end_offset: end.0, hash });
         }
         let tick = Arc::new(CommittedTick { tick, watermark: self.watermark, batches });
-        Prepared { tick, binding, blocks, marks, forgotten: self.forget(), room: drained.room }
+        Prepared { tick, binding, blocks, marks, forgotten: self.forget(), room: Room::default() }
     }
 
     /// Notes how far each life has come with these events; returns the marks that changed.
-    fn mark(&mut self, events: &[Encoded], tick: Tick) -> Vec<v1::GatewayMark> {
+    fn mark(&mut self, heard: &[(v1::EventId, Micros)], tick: Tick) -> Vec<v1::GatewayMark> {
         let mut changed: BTreeMap<GatewayLife, (u64, i64)> = BTreeMap::new();
-        for event in events {
-            let (sequence, stamp) = changed.entry(GatewayLife::of(&event.id)).or_default();
-            *sequence = event.id.sequence.max(*sequence);
-            *stamp = event.stamp.0.max(*stamp);
+        for (id, stamped) in heard {
+            let (sequence, stamp) = changed.entry(GatewayLife::of(id)).or_default();
+            *sequence = id.sequence.max(*sequence);
+            *stamp = stamped.0.max(*stamp);
         }
         let mut marks = Vec::with_capacity(changed.len());
         for (life, (sequence, stamp)) in changed {
@@ -173,7 +201,7 @@ impl Writer {
 }
 
 /// The records of one partition in one tick, each after its length (u32, little endian).
-fn encode_block(records: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn encode_block(records: &[Vec<u8>]) -> Vec<u8> {
     let mut block = Vec::with_capacity(records.iter().map(|record| record.len() + 4).sum());
     for record in records {
         block.extend_from_slice(&(record.len() as u32).to_le_bytes());

@@ -91,6 +91,21 @@ pub const DEAD_LETTERS: Name = Name(
     "Records from outside that could not be taken; table dead_letters says why.",
 );
 
+pub const KAFKA_DELIVERED: Name = Name("undercurrent_kafka_delivered_total", "Events that the Kafka brokers took.");
+pub const KAFKA_DELIVERY_DURATION: Name = Name(
+    "undercurrent_kafka_delivery_duration_seconds",
+    "Of the oldest of events that the brokers confirmed together: from the queue to the confirmation.",
+);
+pub const KAFKA_SPILLED: Name =
+    Name("undercurrent_kafka_spilled_total", "Events that went to DATA because the brokers did not take them in time.");
+pub const KAFKA_SPILL_EVENTS: Name =
+    Name("undercurrent_kafka_spill_events", "Events that wait in DATA for the brokers.");
+pub const KAFKA_SPILL_BYTES: Name = Name("undercurrent_kafka_spill_bytes", "Bytes of the events that wait in DATA.");
+pub const KAFKA_LAG_RECORDS: Name =
+    Name("undercurrent_kafka_lag_records", "Records of topic `events` that are in no tick yet.");
+pub const KAFKA_BIND_DURATION: Name =
+    Name("undercurrent_kafka_bind_duration_seconds", "From a tick's last record to its binding's confirmation.");
+
 pub const HISTORY_QUEUE_TICKS: Name = Name("undercurrent_history_queue_ticks", "Ticks that wait to be written.");
 pub const HISTORY_ROWS: Name = Name("undercurrent_history_rows_total", "Rows handed to the writer, by table.");
 pub const HISTORY_ROLLS: Name = Name("undercurrent_history_rolls_total", "Files closed and made visible.");

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the real-parts and conformance tests talk to into target/parts: Node 22 with the MCP clients and servers
-# and the conformance suite of npm, a Python environment with the MCP package and the Parquet readers, and Prometheus.
+# and the conformance suite of npm, a Python environment with the MCP package, the Parquet readers and a Kafka client,
+# Prometheus, and an Apache Kafka broker.
 # Everything is pinned beside this script, or by the Debian release. Run it as often as you like: nothing is done when
 # nothing changed.
+# With the argument `kafka` it installs the broker alone.
 # Missing system packages are installed with apt-get when root; otherwise it stops and names the command.
 set -euo pipefail
 
@@ -73,7 +75,7 @@ install_python() {
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "$python is no Python 3.11 or newer: install one and name it, as in PYTHON=python3.11 $here/install.sh"
   "$python" -c 'import ensurepip, venv' 2>/dev/null || system python3-venv
-  say "pip install (MCP client and server, DuckDB, pyarrow, Polars, moto)"
+  say "pip install (MCP client and server, DuckDB, pyarrow, Polars, moto, a Kafka client)"
   "$python" -m venv "$to"
   "$to/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$here/python/requirements.txt" >&2
   "$to/bin/python" -m pip check >/dev/null
@@ -103,9 +105,30 @@ install_prometheus() {
   stamp prometheus "$here/install.sh"
 }
 
+# The broker is a directory of jars: no Docker, no service.
+install_kafka() {
+  local from="$here/kafka" to="$parts/kafka"
+  rm -rf "$parts/kafka.stamp" "$to"
+  mkdir -p "$to"
+  have java || system openjdk-17-jre-headless
+  have mvn || system maven
+  say "mvn dependency:copy-dependencies (Apache Kafka)"
+  mvn -q -B -f "$from/pom.xml" dependency:copy-dependencies -DoutputDirectory="$to/libs" -DincludeScope=runtime >&2 ||
+    die "cannot fetch Apache Kafka with Maven: see above, then run $here/install.sh again, or set KAFKA_BOOTSTRAP to a broker that the tests may use"
+  java -cp "$to/libs/*" kafka.tools.StorageTool random-uuid >/dev/null ||
+    die "Apache Kafka does not start with $(java -version 2>&1 | head -1): install Java 17 or newer, then run $here/install.sh again"
+  ln -sf "$(command -v java)" "$parts/bin/java"
+  stamp kafka "$from/pom.xml" "$here/install.sh"
+}
+
+if [ "${1:-}" = kafka ]; then
+  fresh kafka "$parts/bin/java" "$here/kafka/pom.xml" "$here/install.sh" || install_kafka
+  exit 0
+fi
 fresh node "$parts/bin/node" "$here/node/package.json" "$here/node/package-lock.json" "$here/install.sh" || install_node
 fresh python "$parts/python/bin/python" "$here/python/requirements.txt" "$here/install.sh" || install_python
 fresh prometheus "$parts/bin/promtool" "$here/install.sh" || install_prometheus
+fresh kafka "$parts/bin/java" "$here/kafka/pom.xml" "$here/install.sh" || install_kafka
 # The scripts run from beside node_modules, where their imports are found; the sources stay in the tree.
 for script in "$PWD/$here"/node/*.mjs; do ln -sf "$script" "$parts/node/"; done
 say "ready in $parts"

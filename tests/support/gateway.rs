@@ -17,6 +17,7 @@ use super::wait::{free_address, wait_until};
 /// How to start it.
 #[derive(Clone, Debug)]
 pub(crate) struct Serve {
+    command: &'static str,
     data: PathBuf,
     launcher: Option<Words>,
     arguments: Vec<String>,
@@ -34,7 +35,19 @@ pub(crate) struct Gateway {
 
 impl Serve {
     pub(crate) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), launcher: None, arguments: Vec::new(), settings: Vec::new() }
+        Self { command: "serve", data: data.to_owned(), launcher: None, arguments: Vec::new(), settings: Vec::new() }
+    }
+
+    /// The gateway alone.
+    pub(crate) fn gateway(mut self) -> Self {
+        self.command = "gateway";
+        self
+    }
+
+    /// The engine alone.
+    pub(crate) fn engine(mut self) -> Self {
+        self.command = "engine";
+        self
     }
 
     /// Adds an upstream: a URL or a command line.
@@ -75,8 +88,9 @@ impl Serve {
     pub(crate) fn spawn(&self) -> Gateway {
         let (listen, admin) = (free_address(), free_address());
         let serve = Words::new(undercurrent())
-            .and("serve")
-            .and_all(["--listen", &listen.to_string(), "--admin", &admin.to_string()])
+            .and(self.command)
+            .and_all(if self.command == "engine" { vec![] } else { vec!["--listen".to_owned(), listen.to_string()] })
+            .and_all(["--admin", &admin.to_string()])
             .and("--data")
             .and(&self.data)
             .and_all(&self.arguments);
@@ -154,6 +168,13 @@ impl Gateway {
         let status = self.process.terminate();
         assert!(status.success(), "a graceful stop ends with {status}: {}", self.process.stderr());
         self.history()
+    }
+
+    /// As [`Self::stop`], for one that writes no history.
+    #[track_caller]
+    pub(crate) fn stop_without_history(mut self) {
+        let status = self.process.terminate();
+        assert!(status.success(), "a graceful stop ends with {status}: {}", self.process.stderr());
     }
 
     /// Kills it without warning.

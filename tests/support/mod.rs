@@ -11,6 +11,7 @@ pub(crate) mod fake;
 pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod kafka;
 pub(crate) mod keep_alive;
 pub(crate) mod load;
 pub(crate) mod memory;

@@ -14,13 +14,14 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use undercurrent_schemas::ids::{Micros, ModelVersion, Partition, Tick};
+use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
     AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, ModelRow,
     SessionRow, Source, TelemetryRow, ToolRow,
 };
 
 use super::aggregate::Aggregate;
+use super::copies::Copy;
 use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
@@ -55,6 +56,8 @@ pub struct TickOutput {
     pub change: ModelChange,
     /// The entities whose features changed; `None` = all of its windows are final and gone.
     pub live: Vec<(EntityKey, Option<LiveFeatures>)>,
+    /// Records whose event was there before.
+    pub repeats: Vec<(Partition, Offset)>,
     pub counters: Counters,
     pub open_sessions: usize,
 }
@@ -62,7 +65,7 @@ pub struct TickOutput {
 /// What has arrived of a tick.
 struct Stash {
     /// Held until the tick's model is live.
-    _capability: Capability<u64>,
+    capability: Capability<u64>,
     rows: Vec<Rows>,
     opened: Vec<Opened>,
     sums: Vec<(Entry, i64, isize)>,
@@ -72,7 +75,7 @@ struct Stash {
 
 impl Stash {
     fn new(capability: Capability<u64>) -> Self {
-        Self { _capability: capability, rows: vec![], opened: vec![], sums: vec![], panes: vec![], cells: vec![] }
+        Self { capability, rows: vec![], opened: vec![], sums: vec![], panes: vec![], cells: vec![] }
     }
 }
 
@@ -86,26 +89,28 @@ pub(super) struct Learned<'scope> {
     pub(super) cells: VecCollection<'scope, u64, (Cell, Cell)>,
 }
 
-/// An empty stream whose frontier passes a tick when its results are live.
+/// What each tick changed in the model, for the other processes; the frontier passes a tick when its results are live in
+/// this one.
 pub(super) fn published<'scope>(
     learned: Learned<'scope>,
     state: Option<Rc<RefCell<State>>>,
     resumed: Option<Tick>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
-) -> StreamVec<'scope, u64, ()> {
+) -> StreamVec<'scope, u64, Copy> {
     let Learned { rows, sums, opened, panes, cells } = learned;
+    let workers = rows.scope().peers();
     let mut builder = OperatorBuilder::new("Publish".to_owned(), rows.scope());
     let mut rows = builder.new_input(rows, Exchange::new(|_: &Rows| 0));
     let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &((Entry, isize), u64, isize)| 0));
     let mut opened = builder.new_input(opened, Exchange::new(|_: &Opened| 0));
     let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Aggregate), u64, isize)| 0));
     let mut cells = builder.new_input(cells.inner, Exchange::new(|_: &((Cell, Cell), u64, isize)| 0));
-    let (output, stream) = builder.new_output::<Vec<()>>();
-    let output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<()>>>::from(output);
+    let (output, stream) = builder.new_output::<Vec<Copy>>();
+    let mut output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Copy>>>::from(output);
     builder.build(move |_capabilities| {
         let mut stashes: BTreeMap<u64, Stash> = BTreeMap::new();
         move |frontiers| {
-            let _ = &output;
+            let mut changes = output.activate();
             macro_rules! stash {
                 ($input:ident, $take:expr) => {
                     $input.for_each_stamp(|capability, data| {
@@ -135,7 +140,13 @@ pub(super) fn published<'scope>(
                 let Some(state) = state.as_ref().filter(|_| resumed.is_none_or(|resumed| resumed.0 < tick)) else {
                     continue;
                 };
-                outputs.borrow_mut().push_back(state.borrow_mut().close(Tick(tick), stash));
+                // A process that left closes its inputs: what it has not told must not look as if there were nothing.
+                assert_eq!(stash.rows.len(), workers, "a worker left in the middle of tick {tick}");
+                let mut state = state.borrow_mut();
+                let capability = stash.capability.clone();
+                let output = state.close(Tick(tick), stash);
+                changes.session(&capability).give_iterator(Copy::of(&output.change, &state.copies));
+                outputs.borrow_mut().push_back(output);
             }
         }
     });
@@ -156,6 +167,8 @@ pub(super) struct State {
     /// Of all ticks.
     totals: Counters,
     open_sessions: usize,
+    /// The workers that have a copy of the model.
+    copies: Vec<u64>,
 }
 
 /// Of [`State`], what an image has beside the model.
@@ -186,6 +199,7 @@ impl State {
     pub(super) fn new(publisher: Publisher, windows: WindowSettings) -> Self {
         Self {
             publisher,
+            copies: Vec::new(),
             names: BTreeMap::new(),
             windows: Windows::new(windows),
             catalogue: Catalogue::default(),
@@ -223,7 +237,13 @@ impl State {
             clusters,
             behaviours,
             forecasts,
+            copies: Vec::new(),
         }
+    }
+
+    /// The workers that have a copy of the model.
+    pub(super) fn copied_to(&mut self, copies: Vec<u64>) {
+        self.copies = copies;
     }
 
     /// As if the tick of the image had just been closed: what is live, and what was counted so far.
@@ -261,6 +281,7 @@ impl State {
             output.dead_letters.append(&mut rows.dead_letters);
             met.append(&mut rows.met);
             signals.append(&mut rows.signals);
+            output.repeats.append(&mut rows.repeats);
             output.counters.add(&rows.counters);
             output.open_sessions += rows.open_sessions;
             names.extend(rows.names);

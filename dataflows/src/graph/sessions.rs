@@ -39,6 +39,7 @@ pub(super) struct Rows {
     pub(super) telemetry: Vec<TelemetryRow>,
     pub(super) dead_letters: Vec<DeadLetterRow>,
     pub(super) names: Vec<(u64, String)>,
+    pub(super) repeats: Vec<(Partition, Offset)>,
     pub(super) counters: Counters,
     pub(super) open_sessions: usize,
 }
@@ -152,7 +153,10 @@ impl PartitionState {
                     Some(Body::DeadLetter(letter)) => self.reports.dead_letter(&event, letter, out),
                     _ => self.sessions.event(Offset(offset), &event, model, out),
                 },
-                Ok(_) => out.counters.duplicates += 1,
+                Ok(_) => {
+                    out.counters.duplicates += 1;
+                    out.repeats.push((batch.partition, Offset(offset)));
+                }
                 Err(_) => out.counters.corrupt += 1,
             }
         }
@@ -180,6 +184,7 @@ fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Mo
         telemetry: std::mem::take(&mut out.telemetry),
         dead_letters: std::mem::take(&mut out.dead_letters),
         names: std::mem::take(&mut out.names),
+        repeats: std::mem::take(&mut out.repeats),
         counters: out.counters,
         open_sessions,
     };

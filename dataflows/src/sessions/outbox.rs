@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use undercurrent_schemas::ids::Micros;
+use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
 
 use crate::alerts::Signal;
@@ -30,6 +30,8 @@ pub struct Outbox {
     pub sums: Vec<(Entry, i64)>,
     /// Names that this partition has not told before.
     pub names: Vec<(u64, String)>,
+    /// Records whose event was there before.
+    pub repeats: Vec<(Partition, Offset)>,
     pub counters: Counters,
 }
 
