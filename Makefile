@@ -5,7 +5,8 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels eval-adversary
+.PHONY: help run kafka demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels \
+	eval-adversary
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -28,6 +28,11 @@ use crate::telemetry::Metrics;
 pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let config = Arc::new(Config::load(args.sources())?);
     let data = Arc::new(DataDir::open(&config.data_dir)?);
+    anyhow::ensure!(
+        config.log.kafka.is_none() || !args.erase,
+        "the log is on Kafka, which keeps records until their retention: forget without --erase, and remove them there with \
+         kafka-delete-records"
+    );
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let parts = Parts { data, config, metrics, learning: Learning::Here };
     ensure_alone(&parts)?;

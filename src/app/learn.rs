@@ -69,12 +69,13 @@ pub(super) async fn run(args: &EngineArgs) -> anyhow::Result<ExitCode> {
         metrics: parts.metrics.clone(),
     });
     let sampler = tokio::spawn(Arc::clone(&status).sample());
+    let intake = Arc::new(Reports { edge: node.edge.clone(), points_max: config.reports.points_max });
     let state = AdminState {
+        intake,
+        report_bytes_max: config.reports.body_bytes_max,
         source: status,
         registry,
         hosts: Arc::new(config.gateway.hosts.clone()),
-        intake: Arc::new(Reports { edge: node.edge.clone(), points_max: config.reports.points_max }),
-        report_bytes_max: config.reports.body_bytes_max,
         tickets: Arc::new(EdgeTickets(node.edge.holds().clone())),
         labeller: Arc::new(Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) }),
         token: parts.data.admin_token().clone(),

@@ -90,6 +90,7 @@ pub const DEAD_LETTERS: Name = Name(
     "undercurrent_dead_letters_total",
     "Records from outside that could not be taken; table dead_letters says why.",
 );
+
 pub const KAFKA_DELIVERED: Name = Name("undercurrent_kafka_delivered_total", "Events that the Kafka brokers took.");
 pub const KAFKA_DELIVERY_DURATION: Name = Name(
     "undercurrent_kafka_delivery_duration_seconds",

@@ -73,11 +73,7 @@ impl Writer {
     }
 
     /// Writes a binding, and with it what is told of its records; false where the brokers do not answer: then it has to be called again with the same one.
-    pub(super) fn append(
-        &mut self,
-        binding: &v1::Binding,
-        letters: &[v1::UnreadableRecord],
-    ) -> Result<bool, KafkaLogError> {
+    pub(super) fn append(&mut self, binding: &v1::Binding, letters: &[v1::DeadRecord]) -> Result<bool, KafkaLogError> {
         if self.step == Step::Broken {
             self.producer = producer(&self.brokers)?;
             self.step = Step::Idle;
@@ -101,7 +97,7 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self, binding: &v1::Binding, letters: &[v1::UnreadableRecord]) -> Result<(), KafkaError> {
+    fn begin(&mut self, binding: &v1::Binding, letters: &[v1::DeadRecord]) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
         self.step = Step::Committing;
         let bytes = v1::Binding { engine: self.engine, ..binding.clone() }.encode_to_vec();

@@ -14,7 +14,7 @@ const TOLD_MAX: usize = 1_000;
 const RECORD_BYTES: usize = 64 << 10;
 
 /// What is to be told of a tick.
-pub(super) fn of(topic: &str, prepared: &Prepared) -> Vec<v1::UnreadableRecord> {
+pub(super) fn of(topic: &str, prepared: &Prepared) -> Vec<v1::DeadRecord> {
     let mut letters = Vec::new();
     for batch in &prepared.tick.batches {
         for (offset, record) in (batch.first_offset.0..).zip(&batch.records) {
@@ -23,7 +23,7 @@ pub(super) fn of(topic: &str, prepared: &Prepared) -> Vec<v1::UnreadableRecord> 
                 continue;
             }
             if let Err(error) = v1::Event::decode(record.as_slice()) {
-                letters.push(v1::UnreadableRecord {
+                letters.push(v1::DeadRecord {
                     topic: topic.to_owned(),
                     partition: batch.partition.0,
                     offset,
@@ -37,7 +37,7 @@ pub(super) fn of(topic: &str, prepared: &Prepared) -> Vec<v1::UnreadableRecord> 
 }
 
 /// The same for the same record, so that one that is told twice is recognised.
-pub(super) fn key(letter: &v1::UnreadableRecord) -> String {
+pub(super) fn key(letter: &v1::DeadRecord) -> String {
     format!("{}/{}/{}", letter.topic, letter.partition, letter.offset)
 }
 

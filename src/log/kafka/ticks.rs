@@ -50,7 +50,7 @@ struct Open {
     /// A tick whose binding is not written yet.
     unbound: Option<Prepared>,
     /// What is told of its records.
-    letters: Vec<v1::UnreadableRecord>,
+    letters: Vec<v1::DeadRecord>,
     last_bound: Option<Instant>,
 }
 
