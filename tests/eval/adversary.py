@@ -49,8 +49,8 @@ class Stream:
         return [calls[at] for at in label["bad_calls"] if at < len(calls)]
 
 
-def copied(frame, **changes):
-    return json.loads(json.dumps(frame)) | changes
+def copied(of, **changes):
+    return json.loads(json.dumps(of)) | changes
 
 
 def mimicry(stream, _):
