@@ -27,11 +27,11 @@ fn serve(data: &Path, server: &HttpServer, kafka: &Kafka, prefix: &str) -> Serve
         .setting("KAFKA__TOPIC_PREFIX", prefix)
 }
 
-/// Teaches, then has sessions scored by what was taught.
+/// Teaches, then has a session scored by what was taught: one at a time, so that the live scores do not depend on timing.
 fn traffic(gateway: &Gateway) {
     assert_eq!(Load::bounded(gateway.listen, "/mcp/demo", 1, 60).join(), 60);
     gateway.settle();
-    assert_eq!(Load::bounded(gateway.listen, "/mcp/demo", 3, 20).join(), 60);
+    assert_eq!(Load::bounded(gateway.listen, "/mcp/demo", 1, 20).join(), 20);
     gateway.settle();
 }
 
@@ -50,14 +50,14 @@ fn the_same_traffic_gives_the_same_rows_as_with_the_embedded_log() {
     let calls = "SELECT jsonrpc_id, tool, score, verdict, [r.text for r in reasons] AS reasons, count(*) AS n \
                  FROM calls GROUP BY ALL ORDER BY ALL";
     assert_eq!(history.rows(calls), embedded.rows(calls));
-    assert!(history.number("SELECT count(*) FROM calls WHERE score IS NOT NULL") >= 60, "the later calls are scored");
+    assert!(history.number("SELECT count(*) FROM calls WHERE score IS NOT NULL") >= 20, "the later calls are scored");
     let messages =
         "SELECT body, method, kind, count(*) AS n FROM messages WHERE body <> 'heartbeat' GROUP BY ALL ORDER BY ALL";
     assert_eq!(history.rows(messages), embedded.rows(messages));
 
     // Another machine that has nothing but the topics comes to the same rows.
     let again = serve(&directory.path().join("again"), &server, &kafka, &prefix).start();
-    again.settle_calls(120);
+    again.settle_calls(80);
     let again = again.stop();
     for table in ["calls", "sessions", "models"] {
         assert_eq!(beginning(&history, &again, table), contents(&history, table), "{table}");
@@ -97,7 +97,7 @@ fn read_from_outside(kafka: &Kafka, prefix: &str, history: &History) {
         of_session.entry(session).or_default().insert(event["partition"].as_u64().expect("a number"));
     }
     of_session.remove("");
-    assert!(of_session.len() >= 4 && of_session.values().all(|partitions| partitions.len() == 1), "{of_session:?}");
+    assert!(of_session.len() >= 2 && of_session.values().all(|partitions| partitions.len() == 1), "{of_session:?}");
     let calls = events.iter().filter(|event| event["method"] == "tools/call").count() as u64;
     assert_eq!(history.number("SELECT count(*) FROM messages WHERE method = 'tools/call'"), calls);
 }

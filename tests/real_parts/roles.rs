@@ -24,8 +24,8 @@ fn on(kafka: &Kafka, prefix: &str, data: &Path) -> Serve {
 /// Waits until a gateway has at least the engine's present model.
 #[track_caller]
 fn follows(gateway: &Gateway, engine: &Gateway) {
+    wait_until("the engine has a model", || engine.status().model_version.is_some());
     let version = engine.status().model_version;
-    assert!(version.is_some(), "the engine has a model");
     wait_until("the engine's model is the gateway's", || gateway.status().model_version >= version);
 }
 
@@ -45,7 +45,7 @@ fn models_reach_every_gateway_and_a_gateway_outlives_its_engine() {
     let (second, learner) = (gateway("second").start(), engine().start());
     assert_eq!(Load::bounded(first.listen, "/mcp/demo", 2, 50).join(), 100);
     learner.settle_calls(100);
-    learner.settle();
+    wait_until("both sessions have taught", || learner.metrics().sum("undercurrent_sessions_taught_total") >= 2.0);
     follows(&first, &learner);
     follows(&second, &learner);
     assert_eq!(Load::bounded(second.listen, "/mcp/demo", 1, 20).join(), 20);
