@@ -244,32 +244,45 @@ fn damage_second_checkpoint(data: &Path) {
 }
 
 /// Load that outlives the gateway.
-struct Pressure(JoinHandle<()>, Arc<AtomicBool>, Arc<Mutex<Option<Load>>>);
+struct Pressure(JoinHandle<()>, Arc<AtomicBool>, Arc<Mutex<Spells>>);
+
+/// Load comes in spells.
+#[derive(Default)]
+struct Spells {
+    now: Option<Load>,
+    /// Answers of those that are over.
+    answered: u64,
+}
 
 impl Pressure {
     fn start(listen: SocketAddr) -> Self {
-        let (stop, load) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (stop, load) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Spells::default())));
         let (stopping, shared) = (Arc::clone(&stop), Arc::clone(&load));
         let thread = thread::spawn(move || {
             while !stopping.load(Ordering::Relaxed) {
                 // Where the gateway has gone before a session began, there is no load.
                 let begin = || Load::start(listen, "/mcp/demo", SESSIONS);
                 let Ok(begun) = catch_unwind(AssertUnwindSafe(begin)) else { return };
-                *shared.lock().expect("no panic") = Some(begun);
+                shared.lock().expect("no panic").now = Some(begun);
                 thread::sleep(Duration::from_millis(500));
-                let begun = shared.lock().expect("no panic").take();
+                let over = {
+                    let mut spells = shared.lock().expect("no panic");
+                    let over = spells.now.take();
+                    spells.answered += over.as_ref().map_or(0, Load::answered);
+                    over
+                };
                 // Sessions end, teach, and others come.
-                begun.map(Load::stop);
+                over.map(Load::stop);
             }
         });
         Self(thread, stop, load)
     }
 
-    /// Waits until there were so many answers more in one spell of load, or that spell is over.
+    /// Waits until there were so many answers, or the load is over.
     fn advance(&self, answers: u64) {
         wait_until("there are answers", || {
-            let load = self.2.lock().expect("no panic");
-            load.as_ref().is_some_and(|load| load.answered() >= answers) || self.0.is_finished()
+            let spells = self.2.lock().expect("no panic");
+            spells.answered + spells.now.as_ref().map_or(0, Load::answered) >= answers || self.0.is_finished()
         });
     }
 
