@@ -71,7 +71,7 @@ async fn connection(address: SocketAddr, endpoint: Endpoint, end: Instant) -> Re
         );
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n\
+             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-11-25\r\n\
              Mcp-Session-Id: {session}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -81,6 +81,7 @@ async fn connection(address: SocketAddr, endpoint: Endpoint, end: Instant) -> Re
         nanos.push(u64::try_from(sent.elapsed().as_nanos())?);
         let expect = format!("\"id\":{id},");
         ensure!(memchr::memmem::find(answer, expect.as_bytes()).is_some(), "the answer has another id");
+        ensure!(memchr::memmem::find(answer, b"\"result\":").is_some(), "the call failed");
     }
     // The session has ended, so it teaches, and the next ones are assessed by what it taught.
     let end = format!("DELETE {path} HTTP/1.1\r\nHost: {address}\r\nMcp-Session-Id: {session}\r\n\r\n");
@@ -99,7 +100,7 @@ async fn open(stream: &mut TcpStream, address: SocketAddr, path: &str, buffer: &
         )
     };
     let parameters =
-        r#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}"#;
+        r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}"#;
     let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{parameters}}}"#);
     stream.write_all(post("", &body).as_bytes()).await?;
     response(stream, buffer).await?;
@@ -107,7 +108,7 @@ async fn open(stream: &mut TcpStream, address: SocketAddr, path: &str, buffer: &
     let id = head.split("mcp-session-id: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     let id = id.context("no session was opened")?.to_owned();
     let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let session = format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: 2025-06-18\r\n");
+    let session = format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: 2025-11-25\r\n");
     stream.write_all(post(&session, body).as_bytes()).await?;
     response(stream, buffer).await?;
     Ok(id)

@@ -239,7 +239,7 @@ fn initialized(body: &[u8]) -> Response<Full<Bytes>> {
     let Ok(Asked { id }) = serde_json::from_slice(body) else { return with_status(StatusCode::BAD_REQUEST) };
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let result =
-        r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"e","version":"1"}}"#;
+        r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"e","version":"1"}}"#;
     let mut response = json(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
     response.headers_mut().insert("mcp-session-id", NEXT.fetch_add(1, Ordering::Relaxed).into());
     response
