@@ -5,6 +5,7 @@
 //! Invariant: each message is read once, after all that were handed in before it. Who must read one at once catches up
 //! first, so the order holds for all.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -69,7 +70,7 @@ impl Drop for Reader {
         later.stopping.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // Should it have died, what it left is read here all the same.
+            // Should it have died all the same, what it left is read here.
             let _ = thread.join();
         }
         later.catch_up();
@@ -137,7 +138,8 @@ impl Later {
         let mut count = 0;
         while count < most {
             let Ok((read, bytes)) = turn.try_recv() else { break };
-            read();
+            // A message that nobody can read must not keep the others from being read; the panic has been printed.
+            let _ = catch_unwind(AssertUnwindSafe(read));
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             count += 1;

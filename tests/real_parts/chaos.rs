@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use undercurrent::faults::POINTS;
 
 use crate::support::command::Words;
+use crate::support::files::copy;
 use crate::support::gateway::Serve;
 use crate::support::history::History;
 use crate::support::load::Load;
@@ -313,19 +314,5 @@ impl Durable {
     fn stop(self) -> Vec<(u64, u64)> {
         self.0.join().expect("the watch does not panic");
         self.1.lock().expect("no panic").clone()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("make a directory");
-    for entry in fs::read_dir(from).expect("list a directory") {
-        let entry = entry.expect("an entry");
-        let kind = entry.file_type().expect("an entry has a type");
-        let to = to.join(entry.file_name());
-        if kind.is_dir() {
-            copy(&entry.path(), &to);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), to).expect("copy a file");
-        }
     }
 }

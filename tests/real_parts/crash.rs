@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::files::copy;
 use crate::support::gateway::Serve;
 use crate::support::history::History;
 use crate::support::load::Load;
@@ -72,18 +73,4 @@ fn a_kill_under_load_loses_nothing_that_was_durable() {
 /// All rows of a table in an order of their own.
 fn contents(history: &History, table: &str) -> Vec<Value> {
     history.rows(&format!("SELECT * FROM {table} ORDER BY tick, partition, ordinal"))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("make a directory");
-    for entry in fs::read_dir(from).expect("list a directory") {
-        let entry = entry.expect("an entry");
-        let kind = entry.file_type().expect("an entry has a type");
-        let to = to.join(entry.file_name());
-        if kind.is_dir() {
-            copy(&entry.path(), &to);
-        } else if kind.is_file() {
-            fs::copy(entry.path(), to).expect("copy a file");
-        }
-    }
 }

@@ -8,6 +8,7 @@ pub(crate) mod cutter;
 pub(crate) mod echo;
 pub(crate) mod exchange;
 pub(crate) mod fake;
+pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod http;

@@ -101,6 +101,17 @@ fn what_is_read_at_once_comes_after_what_waited() {
 }
 
 #[test]
+fn a_message_that_nobody_can_read_does_not_stop_the_others() {
+    let (edge, log) = edge();
+    let reader = edge.read_later(1 << 20).unwrap();
+    let session = edge.session(&session("a"));
+    edge.once_read(|| panic!("this panic is meant"));
+    exchanges(&session, 10);
+    drop(reader);
+    assert_eq!((log.events().len(), edge.unread()), (20, 0));
+}
+
+#[test]
 fn where_rules_decide_nothing_is_read_later() {
     let (edge, _log) = edge();
     let _reader = edge.read_later(1 << 20).unwrap();
