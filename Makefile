@@ -64,7 +64,7 @@ fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace
 
-bench-peers: build ## The hop beside crates.io's mcp-proxy (installed under target/tools); its calls fail so far, and the run says so
+bench-peers: build ## The hop beside crates.io's mcp-proxy (installed under target/tools)
 	[ -x target/tools/bin/mcp-proxy ] || cargo install mcp-proxy --version '=0.6.0' --locked --root target/tools
 	UNDERCURRENT_BENCH_MCP_PROXY=$(CURDIR)/target/tools/bin/mcp-proxy cargo bench --workspace --bench http
 

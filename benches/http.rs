@@ -1,13 +1,14 @@
 //! What the gateway adds to a tool call, beside a bare hyper pass-through in the same run.
 //!
 //! `cargo bench --bench http`. Every role is a process of its own on loopback: an echo MCP server, a bare hyper
-//! pass-through (the reference), the gateway without learning on one thread, on many, and by its endpoint of all upstreams, and `undercurrent serve` with
-//! learning if that binary has been built; with `UNDERCURRENT_BENCH_MCP_PROXY`, the path of that program, crates.io's
-//! `mcp-proxy` too (`make bench-peers`). The load comes from this process. Rounds are short and their order is
-//! shuffled; ratios are taken within a round, and the median over the rounds is what counts, so that a noisy machine
-//! disturbs all alike.
+//! pass-through (the reference), the gateway without learning on one thread, on many, and by its endpoint of all
+//! upstreams, and `undercurrent serve` with learning if that binary has been built; with `UNDERCURRENT_BENCH_MCP_PROXY`,
+//! the path of that program, crates.io's `mcp-proxy` too (`make bench-peers`). The load comes from this process. Rounds
+//! are short and their order is shuffled; ratios are taken within a round, and the median over the rounds is what counts,
+//! so that a noisy machine disturbs all alike.
 //!
-//! `UNDERCURRENT_BENCH_ROUNDS` (24) and `UNDERCURRENT_BENCH_ROUND_MS` (500) change the effort.
+//! `UNDERCURRENT_BENCH_ROUNDS` (24) and `UNDERCURRENT_BENCH_ROUND_MS` (500) change the effort; with
+//! `UNDERCURRENT_BENCH_ONLY`, a target's name, the load goes to that one alone, for a profiler to look at.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
 #[path = "http/load.rs"]
@@ -59,6 +60,9 @@ fn main() -> Result<()> {
     let round = Duration::from_millis(setting("UNDERCURRENT_BENCH_ROUND_MS", 500)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let targets = targets()?;
+    if let Ok(only) = std::env::var("UNDERCURRENT_BENCH_ONLY") {
+        return profiled(&runtime, &targets, &only, round * u32::try_from(rounds)?);
+    }
     let mut all: Vec<Rounds> = targets.iter().map(|_| Rounds::default()).collect();
     for target in &targets {
         runtime.block_on(load::run(target.address, target.endpoint, MANY, round / 2)).context(target.name)?;
@@ -83,6 +87,17 @@ fn main() -> Result<()> {
             "\nthe log was drained {:.1} s after the last call; {calls} calls are in published ticks",
             took.as_secs_f64()
         );
+    }
+    Ok(())
+}
+
+/// One target under load from many connections, then from one.
+fn profiled(runtime: &tokio::runtime::Runtime, targets: &[Target], only: &str, time: Duration) -> Result<()> {
+    let target = targets.iter().find(|target| target.name == only);
+    let target = target.with_context(|| format!("no target is named `{only}`"))?;
+    for connections in [MANY, 1] {
+        let measured = runtime.block_on(load::run(target.address, target.endpoint, connections, time))?;
+        println!("{connections:>4} connections: {measured:?}");
     }
     Ok(())
 }

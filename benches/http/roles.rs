@@ -226,7 +226,7 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
     if memchr::memmem::find(&body, b"\"tools/list\"").is_some() {
         return listed(&body);
     }
-    let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else { return with_status(StatusCode::BAD_REQUEST) };
+    let Ok(call) = serde_json::from_slice::<Call<'_>>(&body) else { return unknown(&body) };
     let (id, text) = (call.id.get(), call.params.arguments.text.get());
     let answer = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}],"isError":false}}}}"#
@@ -243,6 +243,13 @@ fn initialized(body: &[u8]) -> Response<Full<Bytes>> {
     let mut response = json(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
     response.headers_mut().insert("mcp-session-id", NEXT.fetch_add(1, Ordering::Relaxed).into());
     response
+}
+
+/// A server has tools and nothing else, and says so in the protocol's words: some clients (`mcp-proxy`'s) ask for
+/// prompts and resources first, and take an HTTP error for the end of the connection.
+fn unknown(body: &[u8]) -> Response<Full<Bytes>> {
+    let Ok(Asked { id }) = serde_json::from_slice(body) else { return with_status(StatusCode::BAD_REQUEST) };
+    json(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"Method not found"}}}}"#))
 }
 
 /// The one tool, for whoever asks.

@@ -1,7 +1,8 @@
 //! `/mcp`: one virtual server that stands for all upstreams, where the settings ask for it.
 //!
 //! The life of a request: `Gateway::answer` (caller, rate, body) → here (era, session, method) → `routes` (one upstream) or
-//! `lists`, `opening`, `streams` (all of them) → `member` (an ordinary call of each upstream). Not here: decisions, taps,
+//! `lists`, `opening`, `streams` (all of them) → `member` (an ordinary call of each upstream). The strict relay asks for a
+//! `shortcut` first, by which most tool calls go as fast as on an upstream's own endpoint. Not here: decisions, taps,
 //! breakers, limits; each upstream's own way has them. Invariant: an upstream's own endpoint is untouched by all this; of what
 //! an upstream says, names, return addresses and the frame around lists change, and no other byte.
 
@@ -15,6 +16,7 @@ mod offers;
 mod opening;
 mod routes;
 mod sessions;
+mod shortcut;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -30,9 +32,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::ask::Failure;
+pub(in crate::gateway) use self::events::Addresser;
 use self::lists::Kind;
 use self::member::{Caller, Headers, Member, Message};
 use self::sessions::Sessions;
+pub(in crate::gateway) use self::shortcut::Shortcut;
 use super::Upstream;
 use super::call::{Body, Call, Era, protocol_version, whole};
 use super::envelope::{self, Envelope, Shape};

@@ -2,13 +2,16 @@
 //!
 //! One task has both directions; connections to the upstream are kept between exchanges. Everything unusual (other
 //! methods, other framing, large bodies, TLS, stdio, whatever will be refused) is left to hyper, which gets the
-//! connection with the bytes that were read. Decision, tap and accounts are the same on both paths.
+//! connection with the bytes that were read. Requests for `/mcp` stay here whatever becomes of them, for a session's first
+//! is never a usual one. Decision, tap and accounts are the same on both paths.
 //! Invariant: what is accepted here means the same to hyper; a message is sent only against a `Right`.
 
+mod all;
 mod connection;
 mod exchange;
 mod framing;
 mod head;
+mod joined;
 #[cfg(any(fuzzing, test))]
 pub(super) mod law;
 mod pool;
@@ -18,7 +21,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Uri};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -124,17 +127,34 @@ async fn send(right: Right, connection: &mut TcpStream, request: &[u8], timeouts
     tokio::time::timeout(timeouts.response, rest).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-/// A response of the gateway's own, as bytes.
-fn write_response(response: &Response<bytes::Bytes>, out: &mut Vec<u8>) {
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// An empty one would end the body.
+fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
+    if !data.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The head of a response, without the line that ends it; how the body ends is said by whoever writes the body.
+fn write_status_and_headers<T>(response: &Response<T>, out: &mut Vec<u8>) {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or_default();
     out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
-    for (name, value) in response.headers() {
+    let of_framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    for (name, value) in response.headers().iter().filter(|(name, _)| !of_framing.contains(name)) {
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A response of the gateway's own, as bytes.
+fn write_response(response: &Response<bytes::Bytes>, out: &mut Vec<u8>) {
+    write_status_and_headers(response, out);
     out.extend_from_slice(format!("content-length: {}\r\n\r\n", response.body().len()).as_bytes());
     out.extend_from_slice(response.body());
 }

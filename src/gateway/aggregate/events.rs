@@ -27,30 +27,58 @@ pub(super) enum Oversize {
 /// Reads the events of one response.
 pub(super) struct Events {
     body: Body,
+    addresser: Addresser,
+    ended: bool,
+}
+
+/// Bytes of an upstream's stream in, events as the client gets them out.
+#[derive(Debug)]
+pub(in crate::gateway) struct Addresser {
     upstream: Arc<str>,
     splitter: Splitter,
     oversize: Oversize,
-    ended: bool,
+}
+
+impl Addresser {
+    pub(super) fn new(upstream: Arc<str>, bytes_max: usize, oversize: Oversize) -> Self {
+        Self { upstream, splitter: Splitter::new(bytes_max), oversize }
+    }
+
+    pub(in crate::gateway) fn push(&mut self, bytes: &[u8]) {
+        self.splitter.push(bytes);
+    }
+
+    /// The stream has ended. An event that nothing ended is one for some clients all the same.
+    pub(in crate::gateway) fn end(&mut self) {
+        self.splitter.push(b"\n\n");
+    }
+
+    /// The next event, or part of one; `None`: more bytes are needed.
+    pub(in crate::gateway) fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match (self.splitter.next()?, self.oversize) {
+                (Piece::Event(event), _) => {
+                    if let Some(event) = passed_on(event, &self.upstream) {
+                        return Some(event);
+                    }
+                }
+                (Piece::Part(part), Oversize::Pass) => return Some(part),
+                (Piece::Part(_), Oversize::Skip) => {}
+            }
+        }
+    }
 }
 
 impl Events {
     pub(super) fn new(body: Body, upstream: Arc<str>, bytes_max: usize, oversize: Oversize) -> Self {
-        Self { body, upstream, splitter: Splitter::new(bytes_max), oversize, ended: false }
+        Self { body, addresser: Addresser::new(upstream, bytes_max, oversize), ended: false }
     }
 
     /// The next event as the client gets it; `None` once the stream has ended.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
-            while let Some(piece) = self.splitter.next() {
-                match (piece, self.oversize) {
-                    (Piece::Event(event), _) => {
-                        if let Some(event) = passed_on(event, &self.upstream) {
-                            return Some(Ok(event));
-                        }
-                    }
-                    (Piece::Part(part), Oversize::Pass) => return Some(Ok(part)),
-                    (Piece::Part(_), Oversize::Skip) => {}
-                }
+            if let Some(event) = self.addresser.next() {
+                return Some(Ok(event));
             }
             if self.ended {
                 return None;
@@ -58,7 +86,7 @@ impl Events {
             match self.body.frame().await {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        self.splitter.push(&data);
+                        self.addresser.push(&data);
                     }
                 }
                 Some(Err(error)) => {
@@ -67,8 +95,7 @@ impl Events {
                 }
                 None => {
                     self.ended = true;
-                    // One that nothing ended: some clients take it all the same.
-                    self.splitter.push(b"\n\n");
+                    self.addresser.end();
                 }
             }
         }

@@ -95,7 +95,8 @@ impl Caller {
         let mut headers = self.headers.clone();
         if !member.takes_credential {
             // Any other may be one: a cookie, or a key under a name of its own.
-            let others: Vec<HeaderName> = headers.keys().filter(|name| !is_of_message(name)).cloned().collect();
+            let others: Vec<HeaderName> =
+                headers.keys().filter(|name| !is_of_message(name.as_str())).cloned().collect();
             others.iter().for_each(|name| drop(headers.remove(name)));
         }
         if let Some(opened) = opened {
@@ -148,16 +149,21 @@ impl Member {
         }
     }
 
+    pub(super) const fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     pub(super) fn offers(&self) -> MutexGuard<'_, Offers> {
         lock(&self.offers)
     }
 }
 
 /// Whether a header speaks of the message, and not of who sends it.
-fn is_of_message(name: &HeaderName) -> bool {
+pub(super) fn is_of_message(name: &str) -> bool {
     const OTHERS: [&str; 7] =
         ["accept", "accept-language", "content-type", "user-agent", "traceparent", "tracestate", "baggage"];
-    name.as_str().starts_with("mcp-") || OTHERS.contains(&name.as_str())
+    let is_mcp = name.get(..4).is_some_and(|part| part.eq_ignore_ascii_case("mcp-"));
+    is_mcp || OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {

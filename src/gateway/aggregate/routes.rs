@@ -180,6 +180,6 @@ impl Aggregate {
     }
 }
 
-fn with_name(body: &Bytes, raw: &RawValue, name: &str) -> Bytes {
+pub(super) fn with_name(body: &Bytes, raw: &RawValue, name: &str) -> Bytes {
     splice(body, &[(Some(raw), &serde_json::Value::from(name).to_string())]).into()
 }

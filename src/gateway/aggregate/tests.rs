@@ -359,6 +359,44 @@ async fn an_upstream_asks_back_and_its_answer_finds_the_way() {
     gateway.stop().await;
 }
 
+// Goal: what is sent in return is longer than what came, so the upstream's own framing cannot be kept.
+#[tokio::test]
+async fn events_are_framed_anew_however_the_upstream_frames_them() {
+    let up = Upstream::start(|method, message| match method {
+        "initialize" => Some(initialized(json!({"tools": {}}))),
+        "tools/call" => {
+            let events = "data: {\"id\":0,\"method\":\"ping\"}\n\ndata: {\"id\":5,\"result\":{}}\n";
+            let framing = match message["params"]["name"].as_str() {
+                Some("known") => format!("content-length: {}\r\n", events.len()),
+                _ => "connection: close\r\n".into(),
+            };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nMcp-Session-Id: own\r\n{framing}");
+            Some(Value::String(format!("{head}\r\n{events}")))
+        }
+        _ => None,
+    })
+    .await;
+    let gateway = gateway(of(&[("up", up.address)])).await;
+    let mut client = Client::open(&gateway).await;
+    let call = |name| {
+        json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": format!("up__{name}")}})
+            .to_string()
+    };
+    client.peer.post("/mcp", &client.headers, &call("known")).await;
+    let stream = client.peer.until("0\r\n\r\n").await;
+    assert!(stream.contains("data: {\"id\":\"up~0\",\"method\":\"ping\"}\n\n"), "{stream}");
+    assert!(stream.contains("data: {\"id\":5,\"result\":{}}\n\n"), "one that nothing ended: {stream}");
+    let head = stream.split("\r\n\r\n").next().unwrap().to_ascii_lowercase();
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("mcp-session-id"), "{head}");
+    // The connection to this upstream ends with the answer, and so the client's may.
+    client.peer.post("/mcp", &client.headers, &call("until_close")).await;
+    let stream = client.peer.until("data: {\"id\":\"up~0\",\"method\":\"ping\"}\n\n").await;
+    assert!(stream.contains("connection: close"), "{stream}");
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn the_stream_of_a_session_carries_what_all_upstreams_say() {
     let with = |name: &'static str| {

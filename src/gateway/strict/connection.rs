@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,8 +16,10 @@ use tokio::sync::watch;
 
 use super::exchange::{Exchange, Progress};
 use super::head::{self, RequestHead, Unusual};
+use super::joined::Joined;
 use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, READ_BYTES, send, write_response};
 use crate::edge::EdgeSession;
+use crate::gateway::aggregate::{self, Aggregate};
 use crate::gateway::auth::{Auth, Identity};
 use crate::gateway::call::{Call, Client};
 use crate::gateway::deadline::{Deadline, Patience};
@@ -58,7 +61,13 @@ pub(crate) async fn serve(
     };
     loop {
         let next = match connection.request(stopped).await {
-            Step::Request(head, upstream) => connection.exchange(&head, upstream, stopped).await,
+            Step::Request(head, Place::Upstream(upstream)) => {
+                connection.out.clear();
+                connection.write_head(&head, &upstream);
+                let call = connection.call(&head);
+                connection.exchange(upstream, call, None, stopped).await
+            }
+            Step::Request(head, Place::All(aggregate)) => connection.of_all(&head, aggregate, stopped).await,
             Step::Unusual => {
                 // What was read comes first.
                 let (rest, writer) = connection.stream.into_split();
@@ -66,7 +75,7 @@ pub(crate) async fn serve(
             }
             Step::Closed => Next::Close,
         };
-        if next == Next::Close {
+        if next != Next::Request {
             // Says goodbye properly: what was written last may still be on its way.
             let _ = connection.stream.shutdown().await;
             return None;
@@ -74,16 +83,16 @@ pub(crate) async fn serve(
     }
 }
 
-struct Connection<'a> {
-    gateway: &'a Gateway,
-    reached: Reached,
-    stream: TcpStream,
+pub(super) struct Connection<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) reached: Reached,
+    pub(super) stream: TcpStream,
     /// From the client, not yet understood.
-    received: BytesMut,
+    pub(super) received: BytesMut,
     /// Header lines of the current request that are passed on.
-    lines: Vec<u8>,
+    pub(super) lines: Vec<u8>,
     /// What is written next.
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     /// What upstreams are read into, between exchanges.
     spare: BytesMut,
     /// Of the settings that what follows holds for.
@@ -108,15 +117,33 @@ struct Last {
 #[expect(clippy::large_enum_variant, reason = "taken apart at once: a box would be an allocation per request")]
 enum Step {
     /// A head whose body is there too.
-    Request(RequestHead, Arc<HttpUpstream>),
+    Request(RequestHead, Place),
     Unusual,
     Closed,
 }
 
+/// What a request is for.
+enum Place {
+    Upstream(Arc<HttpUpstream>),
+    /// The endpoint of all upstreams.
+    All(Arc<Aggregate>),
+}
+
+impl Place {
+    fn name(&self) -> &str {
+        match self {
+            Self::Upstream(upstream) => upstream.name(),
+            Self::All(_) => aggregate::NAME,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Request,
     Close,
+    /// Nothing was written yet: see [`Progress::Denied`].
+    Denied(StatusCode),
 }
 
 /// What came first.
@@ -130,12 +157,12 @@ impl Connection<'_> {
     /// The next request, read to the end of its body.
     async fn request(&mut self, stopped: &mut watch::Receiver<()>) -> Step {
         self.deadline.set(self.gateway.shared.config.timeouts.head);
-        let (head, upstream) = loop {
+        let (head, place) = loop {
             if !self.received.is_empty() {
                 self.lines.clear();
                 match head::request(&self.received, &mut self.lines) {
                     Ok(Some(head)) => match self.admitted(&head) {
-                        Ok(upstream) => break (head, upstream),
+                        Ok(place) => break (head, place),
                         Err(Unusual) => return Step::Unusual,
                     },
                     Ok(None) if self.received.len() <= HEAD_BYTES_MAX => {}
@@ -157,18 +184,18 @@ impl Connection<'_> {
                 if !self.read().await {
                     if self.deadline.is_over() {
                         let client = &self.reached.client;
-                        let refusal = self.gateway.refused(client, upstream.name(), &Refusal::BodyTimeout);
+                        let refusal = self.gateway.refused(client, place.name(), &Refusal::BodyTimeout);
                         self.answer(&refusal).await;
                     }
                     return Step::Closed;
                 }
             }
         }
-        Step::Request(head, upstream)
+        Step::Request(head, place)
     }
 
-    /// The upstream that a request is for. Whatever is to be refused, hyper's path refuses.
-    fn admitted(&mut self, head: &RequestHead) -> Result<Arc<HttpUpstream>, Unusual> {
+    /// What a request is for. Whatever is to be refused, hyper's path refuses.
+    fn admitted(&mut self, head: &RequestHead) -> Result<Place, Unusual> {
         let live = self.gateway.live.load();
         if live.generation != self.generation {
             self.generation = live.generation;
@@ -187,13 +214,17 @@ impl Connection<'_> {
             let origin = head.origin.as_ref().map(text).transpose()?;
             live.guard.check_values(Some(text(&head.host)?), origin, self.reached.at).map_err(|_| Unusual)?;
         }
-        let name = std::str::from_utf8(at(&head.name)).map_err(|_| Unusual)?;
-        let (upstream, auth) = match live.upstream(name) {
-            Some((_, served @ Upstream::Http(places))) if places.first().plain().is_some() => {
+        let named = head.name.as_ref().map(|name| std::str::from_utf8(at(name)).map_err(|_| Unusual)).transpose()?;
+        let (place, auth) = match (named, named.and_then(|name| live.upstream(name))) {
+            (_, Some((_, served @ Upstream::Http(places)))) if places.first().plain().is_some() => {
                 let session_id = head.session_id.as_ref().and_then(|span| head::ascii(at(span)));
-                (Arc::clone(places.of_session(session_id)), live.auth_of(served))
+                (Place::Upstream(Arc::clone(places.of_session(session_id))), live.auth_of(served))
             }
-            Some(_) | None => return Err(Unusual),
+            (None, _) => {
+                let aggregate = live.aggregate.as_ref().ok_or(Unusual)?;
+                (Place::All(Arc::clone(aggregate)), live.auth.as_ref())
+            }
+            (Some(_), Some(_) | None) => return Err(Unusual),
         };
         if !is_known {
             self.host = Bytes::copy_from_slice(&self.received[head.host.clone()]);
@@ -201,15 +232,19 @@ impl Connection<'_> {
         self.identity = None;
         if let Some(auth) = auth {
             self.identity = Some(self.identify(auth, head)?);
-            // It was issued for the gateway.
-            self.lines.drain(head.authorization_line.clone().ok_or(Unusual)?);
+            if matches!(place, Place::Upstream(_)) {
+                // It was issued for the gateway.
+                self.lines.drain(head.authorization_line.clone().ok_or(Unusual)?);
+            }
         }
         let principal = self.identity.as_ref().map_or(&self.reached.client.principal, |identity| &identity.subject);
-        if self.gateway.shared.edge.holds_answers(principal, upstream.name()) {
+        if let Place::Upstream(upstream) = &place
+            && self.gateway.shared.edge.holds_answers(principal, upstream.name())
+        {
             return Err(Unusual);
         }
         live.rates.take(principal).map_err(|_| Unusual)?;
-        Ok(upstream)
+        Ok(place)
     }
 
     fn identify(&mut self, auth: &Auth, head: &RequestHead) -> Result<Identity, Unusual> {
@@ -225,16 +260,23 @@ impl Connection<'_> {
         Ok(identity)
     }
 
-    async fn exchange(
+    /// The head of the current request, as the upstream gets it.
+    fn write_head(&mut self, head: &RequestHead, upstream: &HttpUpstream) {
+        let query = head.query.as_ref().map(|query| &self.received[query.clone()]);
+        if let Some(plain) = upstream.plain() {
+            plain.write_head(query, &self.lines, &mut self.out);
+        }
+    }
+
+    /// `out` is the head that the upstream gets.
+    pub(super) async fn exchange(
         &mut self,
-        head: &RequestHead,
         upstream: Arc<HttpUpstream>,
+        call: Call,
+        joined: Option<Joined>,
         stopped: &watch::Receiver<()>,
     ) -> Next {
         let Some(plain) = upstream.plain() else { return Next::Close };
-        self.out.clear();
-        plain.write_head(head.query.as_ref().map(|query| &self.received[query.clone()]), &self.lines, &mut self.out);
-        let call = self.call(head);
         self.out.extend_from_slice(&call.body);
         let mut account = Account::open(&self.gateway.shared, upstream.name(), &call);
         if let Err(refusal) = account.admit(upstream.admission(), &call) {
@@ -274,19 +316,14 @@ impl Connection<'_> {
         let patience = Patience::new(timeouts);
         self.deadline.set(patience.next());
         let read = std::mem::take(&mut self.spare);
-        let exchange = Exchange::new(upstream, call, self.host.clone(), account, session, connection, read);
+        let exchange =
+            Exchange::new(upstream, call, self.host.clone(), account, session, connection, read).joined(joined);
         self.relay(exchange, patience, stopped).await
     }
 
     /// The request as the rest of the gateway knows it, and its bytes out of the way.
-    fn call(&mut self, head: &RequestHead) -> Call {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = Method::POST;
-        if self.gateway.shared.config.observers.are_on()
-            && let Some(value) = head::line(&self.lines, TRACEPARENT)
-        {
-            parts.headers.insert(TRACEPARENT, value);
-        }
+    pub(super) fn call(&mut self, head: &RequestHead) -> Call {
+        let parts = self.parts();
         let text = |span: &Option<head::Span>| -> Option<Box<str>> {
             head::ascii(&self.received[span.clone()?]).map(Box::from)
         };
@@ -298,6 +335,18 @@ impl Connection<'_> {
             client.identify(identity);
         }
         Call::new(parts, session_id, version.as_deref(), body, client)
+    }
+
+    /// What the gateway has to know of the current request's head.
+    pub(super) fn parts(&self) -> Parts {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::POST;
+        if self.gateway.shared.config.observers.are_on()
+            && let Some(value) = head::line(&self.lines, TRACEPARENT)
+        {
+            parts.headers.insert(TRACEPARENT, value);
+        }
+        parts
     }
 
     /// The session of the request before, if it is this one's too.
@@ -315,7 +364,7 @@ impl Connection<'_> {
         loop {
             if progress == Ok(Progress::Unfinished) {
                 progress = match self.event(&mut exchange).await {
-                    Event::Upstream(Ok(0) | Err(_)) => exchange.closed(),
+                    Event::Upstream(Ok(0) | Err(_)) => exchange.closed(&mut self.out),
                     Event::Upstream(Ok(_)) => exchange.advance(stopped.has_changed().unwrap_or(true), &mut self.out),
                     Event::TimedOut if exchange.has_begun() => {
                         tracing::warn!(upstream = %exchange.upstream.name(), "an answer took too long, and is cut off");
@@ -353,6 +402,11 @@ impl Connection<'_> {
                     exchange.end(Ending::Aborted);
                     return Next::Close;
                 }
+                Ok(Progress::Denied(status)) => {
+                    let status = *status;
+                    exchange.abandon();
+                    return Next::Denied(status);
+                }
                 Err(refusal) => {
                     let refused = exchange.refuse(refusal);
                     let Some(answer) = refused else { return Next::Close };
@@ -362,7 +416,7 @@ impl Connection<'_> {
         }
     }
 
-    async fn answer(&mut self, response: &Response<Bytes>) -> Next {
+    pub(super) async fn answer(&mut self, response: &Response<Bytes>) -> Next {
         self.out.clear();
         write_response(response, &mut self.out);
         if self.stream.write_all(&self.out).await.is_err() { Next::Close } else { Next::Request }
@@ -391,7 +445,7 @@ impl Connection<'_> {
     }
 
     /// Waits for the client to leave. What it sends meanwhile is kept, up to a bound, for when it is its turn.
-    async fn left(&mut self) {
+    pub(super) async fn left(&mut self) {
         std::future::poll_fn(|cx| {
             while self.received.len() < HEAD_BYTES_MAX {
                 match poll_read(&mut self.stream, &mut self.received, cx) {

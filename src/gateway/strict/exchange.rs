@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use super::framing::Framing;
 use super::head::{self, ResponseHead, Unusual};
+use super::joined::Joined;
 use super::{HEAD_BYTES_MAX, READ_BYTES};
 use crate::edge::EdgeSession;
 use crate::gateway::call::{Call, Era};
@@ -34,6 +35,8 @@ pub(crate) struct Exchange {
     /// Body bytes that are on their way to the client, and where payload is in them.
     passing: Bytes,
     payload: Vec<Range<usize>>,
+    /// It was asked for at `/mcp`.
+    joined: Option<Joined>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub(crate) enum Progress {
     RelayedUntilClose,
     /// The upstream ended, or spoke nonsense, in the middle of its response.
     Aborted,
+    /// Of one that was asked for at `/mcp`: the client is not to see this answer, and none of it was passed on.
+    Denied(StatusCode),
 }
 
 impl Exchange {
@@ -74,7 +79,12 @@ impl Exchange {
         read: BytesMut,
     ) -> Self {
         let stage = Stage::Head { account, session };
-        Self { upstream, call, host, connection, read, stage, passing: Bytes::new(), payload: Vec::new() }
+        Self { upstream, call, host, connection, read, stage, passing: Bytes::new(), payload: Vec::new(), joined: None }
+    }
+
+    /// The same, on behalf of a call of `/mcp`.
+    pub(crate) fn joined(self, joined: Option<Joined>) -> Self {
+        Self { joined, ..self }
     }
 
     /// Understands what has been read, and adds to `out` what the client is to get. `closing`: the client is told that
@@ -90,9 +100,19 @@ impl Exchange {
                         return Err(self.nonsense("it switched protocols"));
                     }
                 }
+                Ok(Some(head)) if self.joined.as_ref().is_some_and(|joined| joined.is_denied(head.status)) => {
+                    out.truncate(start);
+                    // What follows is nobody's, and goes the usual way.
+                    self.joined = None;
+                    return Ok(Progress::Denied(head.status));
+                }
                 Ok(Some(head)) => {
-                    self.upstream.resource().readdress_lines(head.status, out, start, &self.host);
-                    self.begin(&head, closing, out).inspect_err(|_| out.truncate(start))?;
+                    let content = self.content(&head);
+                    match &mut self.joined {
+                        Some(joined) => joined.begin(&head, content, out, start),
+                        None => self.upstream.resource().readdress_lines(head.status, out, start, &self.host),
+                    }
+                    self.begin(&head, content, closing, out).inspect_err(|_| out.truncate(start))?;
                 }
                 Ok(None) if self.read.len() > HEAD_BYTES_MAX => return Err(self.nonsense("its head is too large")),
                 Ok(None) => return Ok(Progress::Unfinished),
@@ -111,19 +131,32 @@ impl Exchange {
             return Ok(Progress::Aborted);
         };
         self.passing = self.read.split_to(taken).freeze();
-        out.extend_from_slice(&self.passing);
-        Ok(if framing.is_done() { Progress::Relayed } else { Progress::Unfinished })
+        let is_done = framing.is_done();
+        match &mut self.joined {
+            Some(joined) => joined.pass(&self.passing, &self.payload, is_done, out),
+            None => out.extend_from_slice(&self.passing),
+        }
+        Ok(if is_done { Progress::Relayed } else { Progress::Unfinished })
+    }
+
+    fn content(&self, head: &ResponseHead) -> Content {
+        let value = |span: &Option<head::Span>| span.as_ref().map(|span| &self.read[span.clone()]);
+        Content::of(value(&head.content_type), value(&head.content_encoding))
     }
 
     /// The head is whole: the decision about an `initialize`, and the tap.
-    fn begin(&mut self, head: &ResponseHead, closing: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        let value = |span: &Option<head::Span>| span.as_ref().map(|span| &self.read[span.clone()]);
-        let content = Content::of(value(&head.content_type), value(&head.content_encoding));
+    fn begin(
+        &mut self,
+        head: &ResponseHead,
+        content: Content,
+        closing: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let Stage::Head { session, .. } = &mut self.stage else { return Ok(()) };
         let session = match session.take() {
             Some(session) => session,
             None => {
-                let id = value(&head.session_id).and_then(head::ascii);
+                let id = head.session_id.as_ref().and_then(|span| head::ascii(&self.read[span.clone()]));
                 self.upstream.opened(&self.call, id)?
             }
         };
@@ -154,10 +187,15 @@ impl Exchange {
     }
 
     /// The upstream has closed the connection.
-    pub(crate) fn closed(&self) -> Result<Progress, Refusal> {
+    pub(crate) fn closed(&mut self, out: &mut Vec<u8>) -> Result<Progress, Refusal> {
         match &self.stage {
             Stage::Head { .. } => Err(Refusal::UpstreamGone),
-            Stage::Body { framing, .. } if framing.may_close() => Ok(Progress::RelayedUntilClose),
+            Stage::Body { framing, .. } if framing.may_close() => {
+                if let Some(joined) = &mut self.joined {
+                    joined.pass(&[], &[], true, out);
+                }
+                Ok(Progress::RelayedUntilClose)
+            }
             Stage::Body { .. } | Stage::Over => Ok(Progress::Aborted),
         }
     }
@@ -215,6 +253,8 @@ impl Exchange {
             unheard.clear();
             self.hear();
             match progress {
+                // Asked again, it goes on as any other.
+                Ok(Progress::Denied(_)) => continue,
                 Ok(Progress::Unfinished) if unheard_bytes <= UNHEARD_BYTES_MAX => {}
                 Ok(Progress::Unfinished) => return drop(self.end(Ending::ClientLeft)),
                 Ok(Progress::Relayed | Progress::RelayedUntilClose) => return drop(self.end(Ending::Relayed)),
@@ -223,7 +263,7 @@ impl Exchange {
             }
             self.read.reserve(READ_BYTES);
             if matches!(self.connection.read_buf(&mut self.read).await, Ok(0) | Err(_)) {
-                match self.closed() {
+                match self.closed(&mut unheard) {
                     Ok(Progress::RelayedUntilClose) => drop(self.end(Ending::Relayed)),
                     Ok(_) => drop(self.end(Ending::Aborted)),
                     Err(refusal) => drop(self.refuse(&refusal)),

@@ -24,8 +24,8 @@ pub(crate) type Span = Range<usize>;
 /// The head of a POST with a body of known length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestHead {
-    /// What follows `/mcp/`, up to the query.
-    pub(crate) name: Span,
+    /// What follows `/mcp/`, up to the query; `None`: the path is `/mcp`.
+    pub(crate) name: Option<Span>,
     pub(crate) query: Option<Span>,
     pub(crate) host: Span,
     pub(crate) origin: Option<Span>,
@@ -74,14 +74,15 @@ pub(crate) fn request(received: &[u8], passed: &mut Vec<u8>) -> Parsed<RequestHe
     if parsed.method != Some("POST") || parsed.version != Some(1) {
         return Err(Unusual);
     }
-    let path = parsed.path.unwrap_or_default().strip_prefix("/mcp/").ok_or(Unusual)?;
+    let path = parsed.path.unwrap_or_default().strip_prefix("/mcp").ok_or(Unusual)?;
     let (name, query) = path.split_once('?').map_or((path, None), |(name, query)| (name, Some(query)));
-    if name.contains('/') || !path.bytes().all(is_plain) {
+    let name = if name.is_empty() { None } else { Some(name.strip_prefix('/').ok_or(Unusual)?) };
+    if name.is_some_and(|name| name.contains('/')) || !path.bytes().all(is_plain) {
         return Err(Unusual);
     }
     let span = |part: &[u8]| span_in(received, part);
     let mut head = RequestHead {
-        name: span(name.as_bytes()),
+        name: name.map(|name| span(name.as_bytes())),
         query: query.map(|query| span(query.as_bytes())),
         bytes,
         ..RequestHead::default()
@@ -123,15 +124,18 @@ pub(crate) fn request(received: &[u8], passed: &mut Vec<u8>) -> Parsed<RequestHe
     Ok(Some(head))
 }
 
+/// The name and the value of each line among those that are passed on.
+pub(crate) fn fields(passed: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    passed.split_inclusive(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+        Some((std::str::from_utf8(name).ok()?, value[1..].trim_ascii()))
+    })
+}
+
 /// The value of a line among those that are passed on.
 pub(crate) fn line(passed: &[u8], name: &str) -> Option<HeaderValue> {
-    let lines = passed.split(|byte| *byte == b'\n');
-    let value = |line: &[u8]| {
-        let (found, value) = line.split_at_checked(name.len())?;
-        let value = value.strip_prefix(b":").filter(|_| found.eq_ignore_ascii_case(name.as_bytes()))?;
-        HeaderValue::from_bytes(value.trim_ascii()).ok()
-    };
-    lines.filter_map(value).next()
+    let (_, value) = fields(passed).find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+    HeaderValue::from_bytes(value).ok()
 }
 
 /// Reads a response's head. Its status line and the lines that go on to the client, all but hop-by-hop headers, are
@@ -300,7 +304,8 @@ mod tests {
         let mut passed = Vec::new();
         let head = request(text.as_bytes(), &mut passed).expect("usual").expect("complete");
         let at = |span: &Span| &text[span.clone()];
-        assert_eq!((at(&head.name), head.query.as_ref().map(at), at(&head.host)), ("files", Some("a=1"), "localhost"));
+        let name = head.name.as_ref().map(at);
+        assert_eq!((name, head.query.as_ref().map(at), at(&head.host)), (Some("files"), Some("a=1"), "localhost"));
         assert_eq!((head.content_length, head.session_id.as_ref().map(at)), (12, Some("s")));
         assert_eq!(head.bytes, text.len() - 1);
         assert_eq!(passed, b"Content-Length: 12\r\nMCP-Session-Id: s\r\nX-a: b\r\n");
@@ -334,7 +339,10 @@ mod tests {
             assert!(post(extra).is_err(), "{extra:?}");
         }
         let rest = ["Host: localhost", "Content-Length: 1"];
+        let of_all = |first| read(&[&[first], &rest[..]].concat()).map(|head| head.expect("complete").name);
+        assert_eq!((of_all("POST /mcp HTTP/1.1"), of_all("POST /mcp?a HTTP/1.1")), (Ok(None), Ok(None)));
         for first in [
+            "POST /mcpa HTTP/1.1",
             "GET /mcp/a HTTP/1.1",
             "POST /mcp/a HTTP/1.0",
             "POST /mcp/a/b HTTP/1.1",
