@@ -13,6 +13,7 @@ use undercurrent::history::{Compaction, History, HistoryOptions, HistoryWriter, 
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::tables::Table;
 
+use crate::support::files::copy;
 use crate::support::gateway::Serve;
 use crate::support::history::History as Reader;
 use crate::support::load::Load;
@@ -86,6 +87,48 @@ fn readers_see_every_row_while_files_are_merged() {
         }
     }
     assert_eq!(kept.failures.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+/// What an earlier version wrote, and this one beside it: three readers see all of both, and NULL where there was no
+/// such column yet.
+#[test]
+fn files_of_an_earlier_version_are_read_together_with_new_ones() {
+    let earlier = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/history_1").as_ref();
+    let (old, both) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    for data in [&old, &both] {
+        copy(earlier, &data.path().join("history"));
+    }
+    let ticks = 4..=40;
+    let history = History::open(&both.path().join("history"), sample::options()).expect("open a history");
+    let writer = HistoryWriter::spawn(history, 8, Retries::default()).expect("start the writer");
+    for number in ticks.clone() {
+        writer.queue().send(tick(number)).expect("the writer runs");
+    }
+    writer.finish().expect("write the rest");
+    let (old, both) = (Reader::of_data(old.path()).readers(), Reader::of_data(both.path()).readers_together());
+    let mut added = 0;
+    for table in Table::ALL {
+        let new = ticks.clone().map(|number| sample::rows_of(&tick(number), table)).sum::<usize>() as u64;
+        for name in ["duckdb", "pyarrow", "polars"] {
+            let (before, after) = (&old[table.name()][name], &both[table.name()][name]);
+            let rows = before["rows"].as_u64().unwrap_or(0);
+            assert_eq!(after["rows"].as_u64(), Some(rows + new), "{}: {name}", table.name());
+            for (column, values) in after["values"].as_object().expect("columns") {
+                let had = &before["values"][column];
+                assert!(values.as_u64() >= had.as_u64(), "{}.{column}: {name} lost values", table.name());
+                // A table of the earlier version, and a column that it did not have.
+                if rows > 0 && had.is_null() {
+                    assert!(values.as_u64() <= Some(new), "{}.{column}: {name}", table.name());
+                    added += 1;
+                }
+            }
+            let columns = before["columns"].as_array().into_iter().flatten();
+            for column in columns.map(|column| column.as_str().expect("a name")) {
+                assert!(after["values"].get(column).is_some(), "{}.{column} is gone: {name}", table.name());
+            }
+        }
+    }
+    assert!(added > 0, "the two versions have the same columns: nothing was shown");
 }
 
 /// A real S3-compatible server: it is away for a while under load, and has everything afterwards.

@@ -53,11 +53,21 @@ impl History {
         self.try_readers().unwrap_or_else(|said| panic!("{said}"))
     }
 
+    /// The same where files are of several versions: each reader is asked for the union of their columns.
+    #[track_caller]
+    pub(crate) fn readers_together(&self) -> Value {
+        let report = python(python_script("readers.py").and(&self.0).and("--together"), "");
+        report.and_then(|report| parsed(&report)).unwrap_or_else(|said| panic!("{said}"))
+    }
+
     /// As [`History::readers`]; a file that one of them has listed may leave before it is opened.
     pub(crate) fn try_readers(&self) -> Result<Value, String> {
-        let report = python(python_script("readers.py").and(&self.0), "")?;
-        serde_json::from_str(&report).map_err(|error| format!("{error}: {report}"))
+        parsed(&python(python_script("readers.py").and(&self.0), "")?)
     }
+}
+
+fn parsed(report: &str) -> Result<Value, String> {
+    serde_json::from_str(report).map_err(|error| format!("{error}: {report}"))
 }
 
 fn python(script: Words, input: &str) -> Result<String, String> {
