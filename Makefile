@@ -35,6 +35,7 @@ test: ## Install what the tests need, and pass them all
 	cargo build --workspace
 	cargo test --workspace
 	target/parts/python/bin/python -m unittest discover -s tests/eval
+	target/parts/python/bin/python -m unittest discover -s tests/deploy
 
 conformance: ## The official MCP conformance suite, direct and through the gateway (a part of `make test`)
 	tests/parts/install.sh
