@@ -5,7 +5,7 @@
 
 use undercurrent_schemas::rows::CallOutcome;
 
-use crate::assess::{flow_key, shape_key, transition_key};
+use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{Entry, Part, term_bin};
 use crate::session::{LeafFact, SessionFact};
 
@@ -16,6 +16,7 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         count(Part::Tool, call.tool, 0);
         count(Part::Departures, past.previous, 0);
         count(Part::Transition, transition_key(past.previous, call.tool), 0);
+        count(Part::Transition2, transition2_key(past.before, past.previous, call.tool), 0);
         count(Part::Shape, shape_key(call.tool, call.shape), 0);
         for leaf in &call.leaves {
             let flow = flow_key(leaf.parameter, leaf.source);
@@ -32,6 +33,9 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         if let Some(latency_us) = answer.latency_us {
             count(Part::ResponseBytes, call.tool, term_bin(answer.response_bytes as f64));
             count(Part::Latency, call.tool, term_bin(latency_us as f64));
+            if answer.outcome == CallOutcome::Result {
+                count(Part::ResultShape, call.tool, u32::from(answer.shape_bin));
+            }
         }
     });
     let tools = session.tools();

@@ -68,6 +68,8 @@ pub struct CallRow {
     pub latency_us: Option<i64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// 8 bits of the digest of the result's shape; `None` = unanswered.
+    pub result_shape: Option<u8>,
     /// What the request path used; `None` = it made no verdict.
     pub verdict: Option<v1::Verdict>,
     /// What the model expected before the call was made.

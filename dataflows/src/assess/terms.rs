@@ -78,6 +78,12 @@ pub fn transition_key(previous: u64, tool: u64) -> u64 {
     stable_hash(&[&previous.to_le_bytes(), &tool.to_le_bytes()])
 }
 
+/// Key of three tools in a row in the model.
+#[must_use]
+pub fn transition2_key(before: u64, previous: u64, tool: u64) -> u64 {
+    stable_hash(&[&before.to_le_bytes(), &previous.to_le_bytes(), &tool.to_le_bytes()])
+}
+
 /// Key of a flow edge in the model.
 #[must_use]
 pub fn flow_key(parameter: u64, source: u64) -> u64 {

@@ -18,6 +18,7 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
         |(is_error, request_bytes, response_bytes, latency_us)| {
             Aggregate::of(&Measure {
                 ts: Micros(0),
+                settled_at: Micros(0),
                 tenant: "".into(),
                 principal: "".into(),
                 server: "".into(),

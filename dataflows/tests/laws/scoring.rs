@@ -7,7 +7,7 @@ use undercurrent_dataflows::assess::{
 };
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
-use undercurrent_dataflows::session::{Answer, CallFact, Past, SessionFact};
+use undercurrent_dataflows::session::{CallFact, Past, SessionFact};
 use undercurrent_schemas::v1;
 
 use crate::cases;
@@ -65,8 +65,7 @@ fn sessions(plans: &[Plan]) -> Vec<(u64, SessionFact)> {
         let mut session = SessionFact::default();
         for (order, call) in (0..).zip(&part.calls) {
             let fact = CallFact::of(call.request, call.ts, order, |_, _| {}).expect("it is a call");
-            let (outcome, latency_us) = (call.outcome(), call.latency_us());
-            session.insert(fact, Answer { outcome, latency_us, response_bytes: call.response_bytes() });
+            session.insert(fact, call.answer_fact());
         }
         (name_hash(&[&part.first.server]), session)
     };

@@ -139,6 +139,7 @@ fn call(source: Source, tick: u64) -> CallRow {
         latency_us: Some(1500),
         request_bytes: 200,
         response_bytes: 300,
+        result_shape: Some(7),
         verdict: (tick > 2).then(|| verdict(tick)),
         expected: Expected::default(),
     }
