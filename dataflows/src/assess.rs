@@ -17,7 +17,7 @@ mod terms;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1;
 
-pub use labelled::{LABEL_TERM, Labelled, labelled};
+pub use labelled::{LABEL_TERM, Labelled, labelled, labelled_call};
 pub use left_out::LeftOut;
 pub use reasons::Names;
 pub use score::{assess, assess_session, assess_session_without, assess_without};

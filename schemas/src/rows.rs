@@ -412,6 +412,11 @@ pub struct FeatureRow {
     pub window_us: i64,
     pub calls: i64,
     pub errors: i64,
+    /// Errors by kind: results that say so themselves, and JSON-RPC errors; the others were not answered.
+    pub tool_errors: i64,
+    pub rpc_errors: i64,
+    /// Arguments that point to hosts new to their session.
+    pub new_hosts: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer: what the latency figures rest on.

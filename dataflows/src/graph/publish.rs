@@ -333,8 +333,8 @@ impl State {
         let is_forgotten = |row: &&LabelRow| row.label == FORGET && row.outcome == LabelOutcome::Applied;
         let forgotten = output.labels.iter().filter(is_forgotten).map(|row| row.session_id.clone()).collect();
         let changes = CellChanges { labels, totals, forgotten };
-        output.clusters = self.clusters.take(output.tick, output.watermark, changes, &mut output.sessions);
         let live = self.publisher.live();
+        output.clusters = self.clusters.take(output.tick, output.watermark, changes, live, &mut output.sessions);
         for row in &mut output.clusters {
             row.server = live.name(row.scope).map_or_else(String::new, |name| name.to_string());
         }

@@ -362,6 +362,10 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         window_us: key.size_us,
         calls: sum.calls,
         errors: sum.errors,
+        tool_errors: sum.tool_errors,
+        // The third kind is a call without an answer.
+        rpc_errors: sum.errors - sum.tool_errors - (sum.calls - sum.answered),
+        new_hosts: sum.new_hosts,
         request_bytes: sum.request_bytes,
         response_bytes: sum.response_bytes,
         answered: sum.answered,

@@ -72,6 +72,9 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         window_us: 0,
         calls: calls.len() as i64,
         errors: calls.iter().filter(|call| call.outcome() != CallOutcome::Result).count() as i64,
+        tool_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::ToolError).count() as i64,
+        rpc_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::RpcError).count() as i64,
+        new_hosts: calls.iter().map(|call| new_hosts(call)).sum(),
         request_bytes: calls.iter().map(|call| call.request.size_bytes as i64).sum(),
         response_bytes: calls.iter().map(|call| call.response_bytes() as i64).sum(),
         answered: latencies.len() as i64,
@@ -80,6 +83,11 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         latency_p95_us: quantile(&latencies, 0.95),
         reported: ReportedSums::default(),
     }
+}
+
+fn new_hosts(call: &Call<'_>) -> i64 {
+    let leaves = call.request.call.iter().flat_map(|facts| &facts.leaves);
+    leaves.filter(|leaf| leaf.host != 0 && !leaf.host_known).count() as i64
 }
 
 /// The value at this rank, as exactly as a sketch tells values apart.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
-use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
 
 use crate::alerts::Signal;
 use crate::catalogue::Met;
@@ -55,7 +55,9 @@ pub struct Measure {
     pub tool: String,
     /// The server, the tool, the principal and the session.
     pub entities: [EntityKey; 4],
-    pub is_error: bool,
+    pub outcome: CallOutcome,
+    /// Arguments that point to hosts new to the session.
+    pub new_hosts: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub latency_us: Option<i64>,

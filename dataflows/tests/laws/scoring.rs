@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use undercurrent_dataflows::assess::{
     Assessment, CALL_TERMS, Known, LeftOut, SESSION_TERMS, SessionTerms, assess, assess_session,
-    assess_session_without, assess_without, call_terms, labelled, session_terms,
+    assess_session_without, assess_without, call_terms, labelled, labelled_call, session_terms,
 };
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
@@ -92,7 +92,8 @@ fn check(model: &Model, scope: u64, session: &SessionFact) {
     let mut terms = Vec::new();
     session.with_past(|past, call, _| {
         let of_call = known(assess(Some(model), scope, past, call, &names));
-        assert_eq!(of_call.terms.len(), CALL_TERMS.len());
+        let labelled = labelled_call(model, scope, call).is_some();
+        assert_eq!(of_call.terms.len(), CALL_TERMS.len() + usize::from(labelled));
         check_reasons(&of_call, |left_out| known(assess_without(left_out, Some(model), scope, past, call, &names)));
         terms.push(call_terms(model, scope, past, call));
     });

@@ -224,6 +224,8 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
         source: argument.source.map_or_else(String::new, |tool| format!("tool-{tool}")),
         place: i32::from(argument.place % 4),
         place_of_part: argument.place >= 4,
+        host: argument.value & 3,
+        host_known: argument.place % 2 == 0,
         ..v1::Leaf::default()
     };
     v1::CallFacts {
