@@ -6,7 +6,7 @@ export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
 .PHONY: help run kafka demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels \
-	eval-adversary
+	eval-adversary eval-budgets
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,10 @@ eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without
 eval-labels: build ## What labels for 5 % of the sessions of STREAM=DIR/NAME bring, over 20 draws
 	tests/parts/install.sh
 	target/parts/python/bin/python tests/eval/labelled.py "$(STREAM)"
+
+eval-budgets: build ## What share of STREAMS="DIR/NAME …" is flagged at budgets of 1 % and 5 %, over five permuted orders
+	tests/parts/install.sh
+	target/parts/python/bin/python tests/eval/budgets.py $(STREAMS)
 
 eval-adversary: build ## STREAM=DIR/NAME as attackers would have had it: mimicry, splitting, poisoning, flooding
 	tests/parts/install.sh

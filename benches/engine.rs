@@ -22,7 +22,7 @@ use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::{DigestKey, Limits, SessionFacts};
 use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
 use undercurrent_dataflows::model::{ModelSlot, Publisher, name_hash};
-use undercurrent_dataflows::session::{CallFact, Past, none};
+use undercurrent_dataflows::session::{CallFact, Past};
 use undercurrent_dataflows::sessions::Settings;
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::v1::Direction;
@@ -171,8 +171,7 @@ fn decisions(models: &ModelSlot) -> Result<(f64, f64)> {
         let model = models.load();
         let fact = CallFact::of(message, Micros(0), 0, |_, _| {}).context("a call")?;
         let call = message.call.as_ref().context("a call has facts")?;
-        let previous = call.previous_tools.first().map_or_else(none, |tool| name_hash(&[tool]));
-        let past = Past { previous, earlier: &call.earlier_tools };
+        let past = Past::of(call);
         let names = |hash| model.as_ref().and_then(|model| model.name(hash)).map(|name| Cow::Borrowed(&**name));
         let assessment = assess(model.as_deref(), scope, past, &fact, &names);
         let asked = Asked {

@@ -17,13 +17,13 @@ mod terms;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1;
 
-pub use labelled::{LABEL_TERM, Labelled, labelled};
+pub use labelled::{LABEL_TERM, Labelled, labelled, labelled_call};
 pub use left_out::LeftOut;
 pub use reasons::Names;
 pub use score::{assess, assess_session, assess_session_without, assess_without};
 pub use terms::{
     CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms, flow_key, session_terms, shape_key,
-    transition_key,
+    transition_key, transition2_key,
 };
 
 /// What the model says.
@@ -74,8 +74,8 @@ impl Assessment {
     }
 }
 
-/// How likely a tool is right after another, whatever else is known of the call.
+/// How likely a tool is right after two others, nearest first, whatever else is known of the call.
 #[must_use]
-pub fn transition_probability(model: &crate::model::Model, scope: u64, previous: u64, next: u64) -> f64 {
-    surprise::transition_probability(model, scope, previous, next, transition_key(previous, next))
+pub fn transition2_probability(model: &crate::model::Model, scope: u64, last: [u64; 2], next: u64) -> f64 {
+    surprise::transition2_probability(model, scope, last, next)
 }

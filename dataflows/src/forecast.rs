@@ -1,8 +1,9 @@
 //! How many calls the next minute has: Holt and Winters' forecast of each server and tool, on closed minutes.
 //!
 //! A series is the sums of its last minutes and nothing else; level, trend and season are computed from them each time,
-//! so a corrected minute is as if it had been right from the start. A forecast is made before its minute is known and is
-//! never revised; its row has what came, and a correction of that withdraws the row. On worker 0 alone.
+//! so a corrected minute, and one that a forgotten session left, is as if it had been right from the start. A forecast is
+//! made before its minute is known and is never revised; its row has what came, and a correction of that withdraws the
+//! row. On worker 0 alone.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +12,9 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, EntityKind, FeatureRow, ForecastRow, Source};
 
 use crate::alerts::Signal;
-use crate::sessions::Counters;
+use crate::sessions::{Counters, Measure};
 
-const MINUTE_US: i64 = 60_000_000;
+pub(crate) const MINUTE_US: i64 = 60_000_000;
 
 /// Minutes of a series; a rest as long begins it anew.
 const MINUTES_MAX: i64 = 240;
@@ -41,8 +42,11 @@ const BURST_ERRORS: f64 = 6.0;
 /// The minutes of every server and tool.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Forecasts {
-    series: BTreeMap<(EntityKind, String, String), Series>,
+    series: BTreeMap<SeriesKey, Series>,
 }
+
+/// Kind, tenant and name.
+type SeriesKey = (EntityKind, String, String);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Series {
@@ -59,44 +63,41 @@ struct Minute {
 }
 
 impl Forecasts {
-    /// Takes the changes of features of one tick.
+    /// Takes the changes of features of one tick, and calls of forgotten sessions whose minutes are final.
     pub(crate) fn take(
         &mut self,
         features: &[FeatureRow],
+        withdrawn: &[Measure],
         signals: &mut Vec<Signal>,
         counters: &mut Counters,
     ) -> Vec<ForecastRow> {
         let mut rows = Vec::new();
-        for of in features {
-            // What is withdrawn comes again with its right value.
-            let is_ours = matches!(of.kind, EntityKind::Server | EntityKind::Tool) && of.window_us == MINUTE_US;
-            if !is_ours || of.diff < 0 {
+        self.withdraw(withdrawn, &mut rows);
+        let is_ours =
+            |of: &&FeatureRow| matches!(of.kind, EntityKind::Server | EntityKind::Tool) && of.window_us == MINUTE_US;
+        let mut features = features.iter().filter(is_ours).peekable();
+        while let Some(of) = features.next() {
+            let key = (of.kind, of.tenant.clone(), of.entity.clone());
+            if of.diff < 0 {
+                // It comes again with its right value, or everything in it was withdrawn.
+                let is_it = |next: &&FeatureRow| {
+                    (next.kind, next.window_start) == (of.kind, of.window_start) && next.entity == of.entity
+                };
+                if !features.peek().is_some_and(is_it) {
+                    self.correct(&key, of.window_start, |_| 0, &mut rows);
+                }
                 continue;
             }
-            let series = self.series.entry((of.kind, of.tenant.clone(), of.entity.clone())).or_default();
-            let row = |calls: i64, (expected, error): (f64, f64), diff: i64| ForecastRow {
-                source: Source::default(),
-                diff,
-                kind: of.kind,
-                tenant: of.tenant.clone(),
-                entity: of.entity.clone(),
-                window_start: of.window_start,
-                expected,
-                error,
-                calls,
-            };
+            let series = self.series.entry(key.clone()).or_default();
             if let Some(minute) = series.minutes.get_mut(&of.window_start) {
-                if let Some(expected) = minute.expected {
-                    rows.extend([row(minute.calls, expected, -1), row(of.calls, expected, 1)]);
-                }
-                minute.calls = of.calls;
+                minute.correct(&key, of.window_start, of.calls, &mut rows);
                 continue;
             }
             let is_next = series.minutes.last_key_value().is_none_or(|(last, _)| *last < of.window_start);
             let expected = if is_next { series.forecast(of.window_start) } else { None };
             series.minutes.insert(of.window_start, Minute { calls: of.calls, expected });
             if let Some(expected) = expected {
-                rows.push(row(of.calls, expected, 1));
+                rows.push(row(&key, of.window_start, of.calls, expected, 1));
                 series.judge(of, expected, signals, counters);
             }
         }
@@ -110,6 +111,47 @@ impl Forecasts {
         }
         rows
     }
+
+    /// Takes calls out of their minutes, however long ago those were.
+    fn withdraw(&mut self, calls: &[Measure], rows: &mut Vec<ForecastRow>) {
+        for call in calls {
+            let start = Micros(call.ts.0.div_euclid(MINUTE_US) * MINUTE_US);
+            let of_tool = format!("{}/{}", call.server, call.tool);
+            for (kind, entity) in [(EntityKind::Server, call.server.to_string()), (EntityKind::Tool, of_tool)] {
+                self.correct(&(kind, call.tenant.to_string(), entity), start, |calls| calls - 1, rows);
+            }
+        }
+    }
+
+    /// A minute had other calls than was known; one that is left with none is as if it had never been.
+    fn correct(&mut self, key: &SeriesKey, start: Micros, to: impl Fn(i64) -> i64, rows: &mut Vec<ForecastRow>) {
+        let Some(series) = self.series.get_mut(key) else { return };
+        let Some(minute) = series.minutes.get_mut(&start) else { return };
+        let left = to(minute.calls);
+        minute.correct(key, start, left, rows);
+        if left <= 0 {
+            series.minutes.remove(&start);
+        }
+        if series.minutes.is_empty() && !series.bursting {
+            self.series.remove(key);
+        }
+    }
+}
+
+impl Minute {
+    /// Its row has other calls than it was told with.
+    fn correct(&mut self, key: &SeriesKey, start: Micros, calls: i64, rows: &mut Vec<ForecastRow>) {
+        if let Some(expected) = self.expected.filter(|_| calls != self.calls) {
+            rows.push(row(key, start, self.calls, expected, -1));
+            rows.extend((calls > 0).then(|| row(key, start, calls, expected, 1)));
+        }
+        self.calls = calls;
+    }
+}
+
+fn row(key: &SeriesKey, start: Micros, calls: i64, (expected, error): (f64, f64), diff: i64) -> ForecastRow {
+    let (kind, tenant, entity) = key.clone();
+    ForecastRow { source: Source::default(), diff, kind, tenant, entity, window_start: start, expected, error, calls }
 }
 
 impl Series {

@@ -38,7 +38,7 @@ pub struct Model {
     histograms: Map<(Part, u64), Histograms>,
     /// By server: the tools that were called, sorted.
     tools: Map<u64, Vec<u64>>,
-    /// Of a tool's latencies, sizes and outcomes: counts by bin, sorted.
+    /// Of a tool's latencies, sizes, outcomes and shapes: counts by bin, sorted.
     profiles: Map<(Part, u64, u64), Vec<(u32, u64)>>,
 }
 
@@ -131,6 +131,8 @@ impl Model {
             | Part::ToolSessions
             | Part::Before
             | Part::LabelledPlace
+            | Part::ResultShape
+            | Part::Transition2
             | Part::Reported => name(entry.key),
         };
         (name(entry.scope), key)
@@ -157,7 +159,7 @@ impl Model {
         self.tools.get(&scope).map_or(&[], Vec::as_slice)
     }
 
-    /// A tool's latencies, response sizes or outcomes: counts by bin, sorted; empty of any other part.
+    /// A tool's latencies, response sizes, outcomes or shapes: counts by bin, sorted; empty of any other part.
     pub fn profile(&self, part: Part, scope: u64, tool: u64) -> &[(u32, u64)] {
         self.profiles.get(&(part, scope, tool)).map_or(&[], Vec::as_slice)
     }
@@ -208,7 +210,7 @@ impl Model {
                 }
             }
             Part::Places => self.marginal_mut(entry.part, entry.scope).change(before, total),
-            Part::ResponseBytes | Part::Latency | Part::Outcome => {
+            Part::ResponseBytes | Part::Latency | Part::Outcome | Part::ResultShape => {
                 let profile = self.profiles.entry((entry.part, entry.scope, entry.key)).or_default();
                 match (profile.binary_search_by_key(&entry.bin, |(bin, _)| *bin), total) {
                     (Err(at), 1..) => profile.insert(at, (entry.bin, total)),
@@ -249,6 +251,7 @@ impl Model {
             | Part::Cell
             | Part::LabelledSessions
             | Part::LabelledPlace
+            | Part::Transition2
             | Part::Reported => {}
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::rows::{CallOutcome, Expected};
 
-use crate::assess::transition_probability;
+use crate::assess::transition2_probability;
 use crate::model::{Model, Part, in_full, term_value};
 use crate::sessions::Counters;
 use crate::teach::outcome_bin;
@@ -26,7 +26,8 @@ const CLOSE: f64 = 2.0;
 #[derive(Debug, Default)]
 pub(crate) struct Expectations {
     version: ModelVersion,
-    next: BTreeMap<(u64, u64), [Option<u64>; NEXT]>,
+    /// By server and the two tools before, nearest first.
+    next: BTreeMap<(u64, [u64; 2]), [Option<u64>; NEXT]>,
     of_tool: BTreeMap<(u64, u64), OfTool>,
 }
 
@@ -38,13 +39,13 @@ struct OfTool {
 }
 
 impl Expectations {
-    /// Of a call of `tool` after `previous`, by this model. Without a model nothing is expected.
-    pub(crate) fn of(&mut self, model: Option<&Model>, scope: u64, previous: u64, tool: u64) -> Expected {
+    /// Of a call of `tool` after two others, nearest first, by this model. Without a model nothing is expected.
+    pub(crate) fn of(&mut self, model: Option<&Model>, scope: u64, last: [u64; 2], tool: u64) -> Expected {
         let Some(model) = model else { return Expected::default() };
         if self.version != model.version() {
             *self = Self { version: model.version(), ..Self::default() };
         }
-        let next = self.next.entry((scope, previous)).or_insert_with(|| likeliest(model, scope, previous));
+        let next = self.next.entry((scope, last)).or_insert_with(|| likeliest(model, scope, last));
         let of_tool = self.of_tool.entry((scope, tool));
         let OfTool { latency_us, failure_p } = *of_tool.or_insert_with(|| OfTool {
             latency_us: latency_us(model, scope, tool),
@@ -60,10 +61,11 @@ impl Expectations {
     }
 }
 
-/// The tools that most often come after another: order 1 that backs off to order 0. Equals are in order of their hashes.
-fn likeliest(model: &Model, scope: u64, previous: u64) -> [Option<u64>; NEXT] {
+/// The tools that most often come after two others: order 2 that backs off to order 1, and that to order 0. Equals are in
+/// order of their hashes.
+fn likeliest(model: &Model, scope: u64, last: [u64; 2]) -> [Option<u64>; NEXT] {
     let tools = model.tools(scope).iter().take(TOOLS_MAX);
-    let mut tools: Vec<_> = tools.map(|tool| (transition_probability(model, scope, previous, *tool), *tool)).collect();
+    let mut tools: Vec<_> = tools.map(|tool| (transition2_probability(model, scope, last, *tool), *tool)).collect();
     tools.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(left.cmp(right)));
     let mut tools = tools.into_iter().map(|(_, tool)| tool);
     std::array::from_fn(|_| tools.next())

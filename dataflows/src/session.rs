@@ -77,6 +77,8 @@ pub struct CallFact {
     pub tool: u64,
     pub shape: u64,
     pub arguments_bytes: u64,
+    /// Bytes of the whole request.
+    pub request_bytes: u32,
     pub largest_result_bytes: u64,
     pub repeats: u32,
     pub leaves: Box<[LeafFact]>,
@@ -87,6 +89,8 @@ pub struct CallFact {
 pub struct Past<'a> {
     /// Name hash of the tool called last; [`NONE`]'s before the first call.
     pub previous: u64,
+    /// Of the tool called before that one.
+    pub before: u64,
     /// Name hashes of the tools called before, each once, in the order of their first calls.
     pub earlier: &'a [u64],
 }
@@ -95,7 +99,17 @@ impl Past<'static> {
     /// Of a session's first call.
     #[must_use]
     pub fn none() -> Self {
-        Self { previous: none(), earlier: &[] }
+        Self { previous: none(), before: none(), earlier: &[] }
+    }
+}
+
+impl<'a> Past<'a> {
+    /// What the edge noted of the session when it saw the call.
+    #[must_use]
+    pub fn of(call: &'a v1::CallFacts) -> Self {
+        let mut last = call.previous_tools.iter().map(|tool| name_hash(&[tool]));
+        let mut next = || last.next().unwrap_or_else(none);
+        Self { previous: next(), before: next(), earlier: &call.earlier_tools }
     }
 }
 
@@ -105,6 +119,25 @@ pub struct Answer {
     pub outcome: CallOutcome,
     pub latency_us: Option<i64>,
     pub response_bytes: u64,
+    /// Of an answer: the bin of its result's shape.
+    pub shape_bin: u8,
+    /// The watermark when that was known: which windows the call could still be in follows from it.
+    pub settled_at: Micros,
+}
+
+impl Answer {
+    /// Of a call that was not answered.
+    #[must_use]
+    pub const fn none(settled_at: Micros) -> Self {
+        Self { outcome: CallOutcome::Unanswered, latency_us: None, response_bytes: 0, shape_bin: 0, settled_at }
+    }
+}
+
+/// The bin of the shape of a result: 8 bits of its digest, so that a tool's shapes take a bounded place. The numbers are
+/// kept in files: never renumber.
+#[must_use]
+pub const fn shape_bin(shape: u64) -> u8 {
+    (shape >> 56) as u8
 }
 
 /// The calls of one part of a session, in order of (time, order).
@@ -144,6 +177,7 @@ impl CallFact {
             tool,
             shape: call.shape,
             arguments_bytes: call.arguments_bytes,
+            request_bytes: u32::try_from(message.size_bytes).unwrap_or(u32::MAX),
             largest_result_bytes: call.largest_result_bytes,
             repeats: call.repeats,
             leaves,
@@ -173,10 +207,10 @@ impl SessionFact {
     /// Calls `each` with every call and its past, in order.
     pub fn with_past(&self, mut each: impl FnMut(Past<'_>, &CallFact, &Answer)) {
         let mut earlier = Vec::new();
-        let mut previous = none();
+        let [mut previous, mut before] = [none(); 2];
         for (call, answer) in &self.calls {
-            each(Past { previous, earlier: &earlier }, call, answer);
-            previous = call.tool;
+            each(Past { previous, before, earlier: &earlier }, call, answer);
+            (before, previous) = (previous, call.tool);
             if earlier.len() < EARLIER_TOOLS_MAX && !earlier.contains(&call.tool) {
                 earlier.push(call.tool);
             }

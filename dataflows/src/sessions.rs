@@ -34,7 +34,7 @@ use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
 use crate::predict::Expectations;
-use crate::session::{CallFact, SessionFact, none};
+use crate::session::{Answer, CallFact, SessionFact, none};
 use crate::shared;
 
 /// When things end, by event time.
@@ -136,6 +136,8 @@ struct Learning {
     /// Sessions with an open part.
     open: usize,
     definitions: LastSeen,
+    /// The watermark of the tick before: calls that are settled now are settled at it.
+    settled_at: Micros,
     /// Made again as they are asked for.
     #[serde(skip)]
     expectations: Expectations,
@@ -184,8 +186,8 @@ struct Part {
     fact: SessionFact,
     contribution: Contribution,
     watch: Watch,
-    /// Name hash of the tool that was asked for last.
-    last_tool: u64,
+    /// Name hashes of the two tools that were asked for last, nearest first.
+    last_tools: [u64; 2],
 }
 
 /// A part that has ended and been scored; kept while it can be unlearned.
@@ -215,6 +217,7 @@ impl PartitionSessions {
                 dictionary: Dictionary::default(),
                 open: 0,
                 definitions: LastSeen::default(),
+                settled_at: Micros(i64::MIN),
                 expectations: Expectations::default(),
             },
         }
@@ -283,8 +286,8 @@ impl PartitionSessions {
         let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         let settled = match call {
             Some(call) => {
-                let previous = session.next_of(part, call.tool);
-                let expected = learning.expectations.of(model, session.identity.scope, previous, call.tool);
+                let last = session.next_of(part, call.tool);
+                let expected = learning.expectations.of(model, session.identity.scope, last, call.tool);
                 session.calls.request(part, message, call, expected, &learning.settings).into_iter().collect()
             }
             None if is_answer(message) => session.calls.response(message, ts, &timing),
@@ -330,6 +333,7 @@ impl PartitionSessions {
         while kept.first().is_some_and(|(until, ..)| *until < watermark) {
             kept.pop_first();
         }
+        learning.settled_at = watermark;
         self.drop_oldest_kept();
     }
 
@@ -418,7 +422,7 @@ impl Session {
                 fact: SessionFact::default(),
                 contribution: Contribution::default(),
                 watch: Watch::default(),
-                last_tool: none(),
+                last_tools: [none(); 2],
             }
         });
         part.started = part.started.min(ts);
@@ -428,10 +432,16 @@ impl Session {
         part.number
     }
 
-    /// The tool that a part asked for before this one, in the order in which they came.
-    fn next_of(&mut self, part: u32, tool: u64) -> u64 {
+    /// The two tools that a part asked for before this one, nearest first, in the order in which they came.
+    fn next_of(&mut self, part: u32, tool: u64) -> [u64; 2] {
         let open = self.open.as_mut().filter(|open| open.number == part);
-        open.map_or_else(none, |open| std::mem::replace(&mut open.last_tool, tool))
+        open.map_or_else(
+            || [none(); 2],
+            |open| {
+                let [previous, _] = open.last_tools;
+                std::mem::replace(&mut open.last_tools, [tool, previous])
+            },
+        )
     }
 
     /// What rules and the tool catalogue want of a message.
@@ -456,16 +466,17 @@ impl Session {
     /// Settled calls become rows and measures, and facts of the part that they belong to.
     fn settle(&mut self, settled: impl IntoIterator<Item = Settled>, learning: &mut Learning, out: &mut Outbox) {
         for call in settled {
-            call.report(&self.identity, learning.partition, out);
+            let answer = call.answer(learning.settled_at);
+            call.report(&answer, &self.identity, learning.partition, out);
             let scope = self.identity.scope;
             let score = call.score();
             if let Some(closed) = self.closed.iter_mut().find(|part| part.number == call.part) {
                 if let Some(score) = score {
                     closed.contribution.call_score(scope, score, out);
                 }
-                closed.correct(self.identity.scope, call, &mut learning.dictionary, out);
+                closed.correct(self.identity.scope, call.fact, answer, &mut learning.dictionary, out);
             } else if let Some(part) = self.open.as_mut().filter(|part| part.number == call.part) {
-                let (answer, rules) = (call.answer(), &learning.settings.rules);
+                let rules = &learning.settings.rules;
                 part.watch.settled(&call.fact, answer.outcome, &self.identity, &learning.dictionary, rules, out);
                 if let Some(score) = score {
                     part.contribution.call_score(scope, score, out);
@@ -504,15 +515,13 @@ impl Session {
 
 impl ClosedPart {
     /// A call that was settled after its part ended: what the part taught is corrected, its score stays.
-    fn correct(&mut self, scope: u64, call: Settled, dictionary: &mut Dictionary, out: &mut Outbox) {
+    fn correct(&mut self, scope: u64, call: CallFact, answer: Answer, dictionary: &mut Dictionary, out: &mut Outbox) {
         out.counters.corrections += 1;
         let before = self.fact.clone();
-        let answer = call.answer();
-        let known =
-            self.fact.calls.iter_mut().find(|(fact, _)| (fact.ts, fact.order) == (call.fact.ts, call.fact.order));
+        let known = self.fact.calls.iter_mut().find(|(fact, _)| (fact.ts, fact.order) == (call.ts, call.order));
         match known {
             Some((_, old)) => *old = answer,
-            None => self.fact.insert(call.fact, answer),
+            None => self.fact.insert(call, answer),
         }
         self.contribution.correct(scope, &before, &self.fact, out);
         dictionary.learn_pairs(&self.fact, out);

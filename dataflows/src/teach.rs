@@ -5,9 +5,9 @@
 
 use undercurrent_schemas::rows::CallOutcome;
 
-use crate::assess::{flow_key, shape_key, transition_key};
+use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{Entry, Part, term_bin};
-use crate::session::{LeafFact, SessionFact};
+use crate::session::{CallFact, LeafFact, SessionFact};
 
 /// The counts that the facts of a taught session add, each the session's weight (equal entries may repeat).
 pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry)) {
@@ -16,6 +16,7 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         count(Part::Tool, call.tool, 0);
         count(Part::Departures, past.previous, 0);
         count(Part::Transition, transition_key(past.previous, call.tool), 0);
+        count(Part::Transition2, transition2_key(past.before, past.previous, call.tool), 0);
         count(Part::Shape, shape_key(call.tool, call.shape), 0);
         for leaf in &call.leaves {
             let flow = flow_key(leaf.parameter, leaf.source);
@@ -32,6 +33,9 @@ pub fn taught_facts(scope: u64, session: &SessionFact, mut add: impl FnMut(Entry
         if let Some(latency_us) = answer.latency_us {
             count(Part::ResponseBytes, call.tool, term_bin(answer.response_bytes as f64));
             count(Part::Latency, call.tool, term_bin(latency_us as f64));
+            if answer.outcome == CallOutcome::Result {
+                count(Part::ResultShape, call.tool, u32::from(answer.shape_bin));
+            }
         }
     });
     let tools = session.tools();
@@ -67,11 +71,11 @@ pub const fn is_malicious_bin(is_malicious: bool) -> u32 {
     is_malicious as u32
 }
 
-/// Where a session's arguments took their values, each flow and place once, in the order of the calls.
+/// Where the arguments of some calls took their values, each flow and place once, in the order of the calls.
 #[must_use]
-pub fn places_of(session: &SessionFact) -> Vec<PlaceOf<'_>> {
+pub fn places_of<'a>(calls: impl IntoIterator<Item = &'a CallFact>) -> Vec<PlaceOf<'a>> {
     let mut seen = std::collections::BTreeSet::new();
-    let leaves = session.calls.iter().flat_map(|(call, _)| call.leaves.iter().map(move |leaf| (call.tool, leaf)));
+    let leaves = calls.into_iter().flat_map(|call| call.leaves.iter().map(move |leaf| (call.tool, leaf)));
     let places = leaves.filter_map(|(tool, leaf)| {
         let place = PlaceOf { tool, leaf, flow: flow_key(leaf.parameter, leaf.source), bin: leaf.place_bin()? };
         seen.insert((place.flow, place.bin)).then_some(place)
@@ -82,7 +86,7 @@ pub fn places_of(session: &SessionFact) -> Vec<PlaceOf<'_>> {
 /// The counts that a label of a session adds, each one.
 pub fn labelled_facts(scope: u64, session: &SessionFact, is_malicious: bool, mut add: impl FnMut(Entry)) {
     add(Entry { part: Part::LabelledSessions, scope, key: 0, bin: is_malicious_bin(is_malicious) });
-    for place in places_of(session) {
+    for place in places_of(session.calls.iter().map(|(call, _)| call)) {
         add(Entry { part: Part::LabelledPlace, scope, key: place.flow, bin: place.labelled_bin(is_malicious) });
     }
 }

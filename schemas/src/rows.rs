@@ -68,6 +68,8 @@ pub struct CallRow {
     pub latency_us: Option<i64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// 8 bits of the digest of the result's shape; `None` = unanswered.
+    pub result_shape: Option<u8>,
     /// What the request path used; `None` = it made no verdict.
     pub verdict: Option<v1::Verdict>,
     /// What the model expected before the call was made.
@@ -410,6 +412,11 @@ pub struct FeatureRow {
     pub window_us: i64,
     pub calls: i64,
     pub errors: i64,
+    /// Errors by kind: results that say so themselves, and JSON-RPC errors; the others were not answered.
+    pub tool_errors: i64,
+    pub rpc_errors: i64,
+    /// Arguments that point to hosts new to their session.
+    pub new_hosts: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer: what the latency figures rest on.

@@ -36,6 +36,7 @@ impl TermKind {
             Self::FreshBitsMax => "fresh_bits_max",
             Self::ShapeBitsMax => "shape_bits_max",
             Self::LabelledBits => "labelled_bits",
+            Self::Cluster => "cluster",
         }
     }
 }

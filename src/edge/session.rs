@@ -10,7 +10,7 @@ use bytes::Bytes;
 use undercurrent_dataflows::assess::{LeftOut, assess_without};
 use undercurrent_dataflows::facts::SessionFacts;
 use undercurrent_dataflows::model::{Model, name_hash};
-use undercurrent_dataflows::session::{CallFact, Past, none};
+use undercurrent_dataflows::session::{CallFact, Past};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{self, Direction};
@@ -401,10 +401,10 @@ pub(super) fn assess_message(
     // Without a model there is nothing to look up, and no need for the facts in hashed form.
     let Some(model) = model else { return Assessment::Unknown };
     let Some(fact) = CallFact::of(message, ts, 0, |_, _| {}) else { return Assessment::Unknown };
-    let call = message.call.as_ref();
-    let previous = call.and_then(|call| call.previous_tools.first());
-    let previous = previous.map_or_else(none, |tool| name_hash(&[tool]));
-    let past = Past { previous, earlier: call.map_or(&[], |call| &call.earlier_tools) };
+    let past = match &message.call {
+        Some(call) => Past::of(call),
+        None => Past::none(),
+    };
     assess_without(left_out, Some(model), scope, past, &fact, &|hash| name_in(message, hash, model))
 }
 

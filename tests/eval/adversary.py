@@ -130,11 +130,13 @@ def main():
     parser.add_argument("stream", metavar="DIR/NAME")
     parser.add_argument("--binary", default="target/release/undercurrent")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", help="one of the attacks; repeatable")
     arguments = parser.parse_args()
     packed = subprocess.run(["zstd", "-dcq", "--long=27", f"{arguments.stream}.frames.jsonl.zst"], capture_output=True, check=True)
     labels = open(f"{arguments.stream}.labels.jsonl").read()
     print(f"{'':12}{'ROC':>8}{'at 1 %':>8}{'at 5 %':>8}{'calls':>8}")
-    for attack in (None, mimicry, splitting, poisoning, flooding):
+    attacks = [attack for attack in (mimicry, splitting, poisoning, flooding) if attack.__name__ in (arguments.only or [attack.__name__])]
+    for attack in (None, *attacks):
         frames = [json.loads(line) for line in packed.stdout.splitlines()]
         stream = Stream(frames, [json.loads(line) for line in labels.splitlines()])
         frames, truth = attack(stream, random.Random(arguments.seed)) if attack else (stream.frames, stream.labels)

@@ -19,7 +19,10 @@ import tempfile
 import duckdb
 
 TICK_US = 50_000
-FIGURES = [("ROC", "roc"), ("at 1 %", "recall_at_1"), ("at 5 %", "recall_at_5"), ("refused", "roc_vs_refused")]
+FIGURES = [
+    ("ROC", ("roc",)), ("at 1 %", ("recall_at_1",)), ("at 5 %", ("recall_at_5",)), ("refused", ("roc_vs_refused",)),
+    ("calls", ("calls", "roc")), ("calls 1 %", ("calls", "recall_at_1")), ("calls 5 %", ("calls", "recall_at_5")),
+]
 HERE = pathlib.Path(__file__).parent
 
 
@@ -33,6 +36,12 @@ def replay(binary, frames, history, labels=None):
 def figures(history, truth):
     command = [sys.executable, HERE / "score.py", history, truth, "--json"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def at(figures, path):
+    for key in path:
+        figures = figures[key]
+    return figures
 
 
 def scored_at(history):
@@ -71,10 +80,10 @@ def main():
             drawn.append(figures(f"{scratch}/{seed}", labels))
             subprocess.run(["rm", "-r", f"{scratch}/{seed}"], check=True)
     print(f"{pathlib.Path(arguments.stream).name}: {arguments.share:.0%} of the sessions labelled, {arguments.draws} draws")
-    for title, key in FIGURES:
-        values = [one[key] for one in drawn]
+    for title, path in FIGURES:
+        values, before = [at(one, path) for one in drawn], at(without, path)
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"  {title:8} {without[key]:.4f} without, {statistics.mean(values):.4f} ± {spread:.4f} with labels")
+        print(f"  {title:9} {before:.4f} without, {statistics.mean(values):.4f} ± {spread:.4f} with labels")
 
 
 if __name__ == "__main__":

@@ -91,13 +91,16 @@ class Model:
         return sum(n for at, n in bins.items() if at >= bin), sum(bins.values())
 
 
-def terms_of(model, server, tool, call, previous, earlier):
-    """The terms of a call; `previous` and `earlier` are the session's past."""
+def terms_of(model, server, tool, call, last, earlier):
+    """The terms of a call; `last` (two tools, nearest first) and `earlier` are the session's past."""
     n = lambda part, key="", bin=0: model.n(part, server, key, bin)
     tools = model.tools[server]
     distinct = sum(1 for count in tools.values() if count > 0)
     of_tool = (n("tool", tool) + 1 / 2) / (sum(tools.values()) / FULL + (distinct + 1) / 2)
+    previous, before = last
     transition = (n("transition", previous + JOINT + tool) + of_tool) / (n("departures", previous) + 1)
+    in_a_row = n("transition_2", JOINT.join((before, previous, tool)))
+    transition = (in_a_row + transition) / (n("transition", before + JOINT + previous) + 1)
     alone = (n("tool_sessions", tool) + 1 / 2) / (n("sessions") + 1)
     if tool in earlier:
         skip = 0.0
@@ -143,7 +146,7 @@ def score_of(model, part, server, terms, factors):
 
 
 def labelled_bits(model, server, calls):
-    """How much a session takes its values from where those labelled malicious did; None: nobody was."""
+    """How much a session, or one call of it, takes its values from where those labelled malicious did; None: nobody was."""
     said = lambda part, key, bin: model.counts[part, server, key, bin]
     malicious, benign = (said("labelled_sessions", "", bin) for bin in (1, 0))
     if malicious == 0:
@@ -164,9 +167,18 @@ def labelled_bits(model, server, calls):
     return sum(sorted(strongest)[-3:])
 
 
+def with_labels(model, server, calls, score, terms):
+    """A score and its terms, with what labels say."""
+    labelled = labelled_bits(model, server, calls)
+    if labelled:
+        score += labelled * math.log(2) / 2
+        terms["labelled_bits"] = labelled
+    return score, terms
+
+
 def session_terms(model, server, calls, response_bytes):
     """A session's terms: its calls assessed anew, by one model."""
-    of_calls = [terms_of(model, server, call["tool"], call["call"], previous, earlier) for call, previous, earlier in calls]
+    of_calls = [terms_of(model, server, call["tool"], call["call"], last, earlier) for call, last, earlier in calls]
     terms = {}
     for name, (term, combine, _) in SESSION_TERMS.items():
         terms[name] = combine(of_call[term] for of_call in of_calls)
@@ -175,14 +187,14 @@ def session_terms(model, server, calls, response_bytes):
 
 
 def calls_of_sessions(history):
-    """Every session's calls in order, each with its past: the tool before it, and those called earlier."""
+    """Every session's calls in order, each with its past: the two tools before it, and those called earlier."""
     sessions = collections.defaultdict(list)
     query = duckdb.connect().execute(CALLS, [files(history, "messages")])
     names = [column[0] for column in query.description]
     for row in query.fetchall():
         call = dict(zip(names, row))
         tools = [earlier["tool"] for earlier, *_ in sessions[call["session_id"]]]
-        past = (tools[-1] if tools else "", list(dict.fromkeys(tools))[:16])
+        past = ((tools[::-1] + ["", ""])[:2], list(dict.fromkeys(tools))[:16])
         sessions[call["session_id"]].append((call, *past))
     return sessions
 
@@ -198,10 +210,11 @@ def recomputed(history, calls_wanted, sessions_wanted):
     calls = calls_of_sessions(history)
     jobs = []
     scored = sorted((one for of in calls.values() for one in of if one[0]["score"] is not None), key=lambda one: one[0]["version"])
-    for call, previous, earlier in spread(scored, calls_wanted):
-        def call_job(model, call=call, previous=previous, earlier=earlier):
-            terms = terms_of(model, call["server"], call["tool"], call["call"], previous, earlier)
-            return score_of(model, "call_term", call["server"], terms, FACTORS), terms
+    for call, last, earlier in spread(scored, calls_wanted):
+        def call_job(model, call=call, last=last, earlier=earlier):
+            terms = terms_of(model, call["server"], call["tool"], call["call"], last, earlier)
+            score = score_of(model, "call_term", call["server"], terms, FACTORS)
+            return with_labels(model, call["server"], [(call, last, earlier)], score, terms)
         jobs.append((call["version"], f"{call['session_id']} {call['tool']}", call["score"], call["terms"], call_job))
     factors = {name: factor for name, (_, _, factor) in SESSION_TERMS.items()}
     sessions = duckdb.connect().execute(SESSIONS, [files(history, "sessions"), files(history, "calls")]).fetchall()
@@ -209,11 +222,7 @@ def recomputed(history, calls_wanted, sessions_wanted):
         def session_job(model, session_id=session_id, server=server, response_bytes=response_bytes):
             terms = session_terms(model, server, calls[session_id], response_bytes)
             score = score_of(model, "session_term", server, terms, factors)
-            labelled = labelled_bits(model, server, calls[session_id])
-            if labelled:
-                score += labelled * math.log(2) / 2
-                terms["labelled_bits"] = labelled
-            return score, terms
+            return with_labels(model, server, calls[session_id], score, terms)
         jobs.append((version, session_id, score, recorded, session_job))
     changes = duckdb.connect().execute(MODELS, [files(history, "models")]).fetchall()
     model, at = Model(), 0

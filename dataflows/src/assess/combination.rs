@@ -37,6 +37,7 @@ pub(super) const fn factor(term: TermKind) -> f64 {
         // Terms of recordings of earlier versions, and what is no term.
         TermKind::Unspecified
         | TermKind::Other
+        | TermKind::Cluster
         // Weighs by itself: see `labelled`.
         | TermKind::LabelledBits
         | TermKind::FlowBitsMax

@@ -1,4 +1,4 @@
-//! What labels add: how much a session looks like those that somebody called malicious.
+//! What labels add: how much a session, or one call, looks like those sessions that somebody called malicious.
 //!
 //! Naive Bayes over one kind of fact, from which source and place each argument took its value: how often the labelled
 //! malicious sessions have it, against how often sessions here do. Counts of labels are sums, so a label that is taken
@@ -8,7 +8,7 @@
 use undercurrent_schemas::v1::TermKind;
 
 use crate::model::{Model, Part};
-use crate::session::SessionFact;
+use crate::session::{CallFact, SessionFact};
 use crate::teach::{is_malicious_bin, places_of};
 
 use super::Witness;
@@ -19,13 +19,13 @@ pub const LABEL_TERM: TermKind = TermKind::LabelledBits;
 /// A label counts as much as so many sessions of which nobody said anything.
 const LABEL_WEIGHT: f64 = 10.0;
 
-/// Facts of a session that count: those that tell most.
+/// Facts of a session or a call that count: those that tell most.
 const STRONGEST: usize = 3;
 
 /// Facts of one session are not independent: three count as one and a half.
 const DEPENDENCE: f64 = 0.5;
 
-/// A session's likeness to labelled ones.
+/// A session's or a call's likeness to labelled sessions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Labelled {
     /// Summed over the strongest facts.
@@ -44,6 +44,16 @@ impl Labelled {
 /// `None` = nobody has called a session of this server malicious, or this one has nothing in common with those.
 #[must_use]
 pub fn labelled(model: &Model, scope: u64, session: &SessionFact) -> Option<Labelled> {
+    likeness(model, scope, session.calls.iter().map(|(call, _)| call))
+}
+
+/// Of one call, before it is forwarded.
+#[must_use]
+pub fn labelled_call(model: &Model, scope: u64, call: &CallFact) -> Option<Labelled> {
+    likeness(model, scope, [call])
+}
+
+fn likeness<'a>(model: &Model, scope: u64, calls: impl IntoIterator<Item = &'a CallFact>) -> Option<Labelled> {
     let malicious = model.count(Part::LabelledSessions, scope, 0, is_malicious_bin(true));
     if malicious == 0 {
         return None;
@@ -51,7 +61,7 @@ pub fn labelled(model: &Model, scope: u64, session: &SessionFact) -> Option<Labe
     let benign = model.count(Part::LabelledSessions, scope, 0, is_malicious_bin(false)) as f64;
     let sessions = model.seen(Part::Sessions, scope, 0, 0) + LABEL_WEIGHT * benign + 1.0;
     let mut facts: Vec<Labelled> = Vec::new();
-    for place in places_of(session) {
+    for place in places_of(calls) {
         let of = |is_malicious| model.count(Part::LabelledPlace, scope, place.flow, place.labelled_bin(is_malicious));
         let alike = of(true);
         if alike == 0 {

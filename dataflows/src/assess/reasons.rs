@@ -47,7 +47,11 @@ fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
     let parameter = || name(witness.parameter).replace(" \u{203a} ", ".");
     let after = || match name(witness.previous) {
         previous if previous.is_empty() => Cow::Borrowed("at the start of a session"),
-        previous => Cow::Owned(format!("after `{previous}`")),
+        previous => Cow::Owned(match witness.before.map(name) {
+            None => format!("after `{previous}`"),
+            Some(before) if before.is_empty() => format!("after `{previous}`, with which the session began"),
+            Some(before) => format!("after `{before}` and `{previous}`"),
+        }),
     };
     let mut text = String::with_capacity(TEXT_BYTES);
     let (value, occasions, alike) = (term.value, witness.occasions, witness.alike);

@@ -5,7 +5,7 @@ use undercurrent_schemas::v1::{self, TermKind};
 use super::combination::factor;
 use super::reasons::{Names, reasons};
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
-use super::{Assessment, Known, Labelled, LeftOut};
+use super::{Assessment, Known, Labelled, LeftOut, labelled_call};
 use crate::model::{GLOBAL, Histograms, Model, Part, Tail, score_bin, term_bin};
 use crate::session::{CallFact, Past};
 
@@ -30,7 +30,8 @@ pub fn assess_without(
 ) -> Assessment {
     let Some(model) = model.filter(|model| model.is_live(scope)) else { return Assessment::Unknown };
     let CallTerms { values, witnesses } = call_terms(model, scope, past, call);
-    let asked = Asked { kind: Kind::Call, values: &values, witnesses: &witnesses, labelled: None };
+    let labelled = labelled_call(model, scope, call);
+    let asked = Asked { kind: Kind::Call, values: &values, witnesses: &witnesses, labelled: labelled.as_ref() };
     known(model, scope, &asked, left_out, names)
 }
 

@@ -1,6 +1,6 @@
 //! Surprise, in bits: -log2 of a smoothed probability that the model's counts give.
 
-use super::terms::transition_key;
+use super::terms::{transition_key, transition2_key};
 use crate::model::{Model, Part, in_full};
 use crate::session::{LeafFact, PLACES, Past, none};
 
@@ -21,16 +21,24 @@ fn tool_probability(model: &Model, scope: u64, tool: u64) -> f64 {
     (model.seen(Part::Tool, scope, tool, 0) + 0.5) / (in_full(all.total) + 0.5 * (all.distinct as f64 + 1.0))
 }
 
-/// Of calling this tool right after another: order 1 that backs off to order 0.
-pub(super) fn transition(model: &Model, scope: u64, previous: u64, next: u64, transition: u64) -> f64 {
-    bits(transition_probability(model, scope, previous, next, transition))
+/// Of calling this tool right after two others, nearest first: order 2 that backs off to 1, and that to 0.
+pub(super) fn transition(model: &Model, scope: u64, last: [u64; 2], next: u64) -> f64 {
+    bits(transition2_probability(model, scope, last, next))
 }
 
-/// `transition`: the key of (previous, next).
-pub(super) fn transition_probability(model: &Model, scope: u64, previous: u64, next: u64, transition: u64) -> f64 {
+fn transition_probability(model: &Model, scope: u64, previous: u64, next: u64) -> f64 {
     let departures = model.seen(Part::Departures, scope, previous, 0);
-    let seen = model.seen(Part::Transition, scope, transition, 0);
+    let seen = model.seen(Part::Transition, scope, transition_key(previous, next), 0);
     (seen + BACK_OFF * tool_probability(model, scope, next)) / (departures + BACK_OFF)
+}
+
+/// Order 2 that backs off to order 1. How often two tools came in a row counts whatever followed, the end of the session
+/// included: an end is one more thing that may come next.
+pub(super) fn transition2_probability(model: &Model, scope: u64, [previous, before]: [u64; 2], next: u64) -> f64 {
+    let one = transition_probability(model, scope, previous, next);
+    let both = model.seen(Part::Transition, scope, transition_key(before, previous), 0);
+    let seen = model.seen(Part::Transition2, scope, transition2_key(before, previous, next), 0);
+    (seen + BACK_OFF * one) / (both + BACK_OFF)
 }
 
 /// Of calling this tool with arguments of this shape.

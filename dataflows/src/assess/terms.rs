@@ -43,6 +43,8 @@ pub struct Witness {
     pub tool: u64,
     /// Name hash of the tool called before it: right before, of a transition; at any time, of a skip.
     pub previous: u64,
+    /// Of a transition: name hash of the tool called before that one, if it counts.
+    pub before: Option<u64>,
     /// Name hash of (tool, key path), of an argument.
     pub parameter: u64,
     /// Name hash of the tool whose result held the argument's value.
@@ -78,6 +80,12 @@ pub fn transition_key(previous: u64, tool: u64) -> u64 {
     stable_hash(&[&previous.to_le_bytes(), &tool.to_le_bytes()])
 }
 
+/// Key of three tools in a row in the model.
+#[must_use]
+pub fn transition2_key(before: u64, previous: u64, tool: u64) -> u64 {
+    stable_hash(&[&before.to_le_bytes(), &previous.to_le_bytes(), &tool.to_le_bytes()])
+}
+
 /// Key of a flow edge in the model.
 #[must_use]
 pub fn flow_key(parameter: u64, source: u64) -> u64 {
@@ -94,7 +102,6 @@ pub fn shape_key(tool: u64, shape: u64) -> u64 {
 #[must_use]
 pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) -> CallTerms {
     let of_leaves = LeafTerms::of(model, scope, call);
-    let transition = transition_key(past.previous, call.tool);
     let shape = shape_key(call.tool, call.shape);
     let skip = surprise::skip(model, scope, past, call.tool);
     let of_tool = Witness {
@@ -104,11 +111,7 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
         alike: occasions(model.count(Part::Tool, scope, call.tool, 0)),
         ..Witness::default()
     };
-    let of_transition = Witness {
-        occasions: occasions(model.count(Part::Departures, scope, past.previous, 0)),
-        alike: occasions(model.count(Part::Transition, scope, transition, 0)),
-        ..of_tool
-    };
+    let of_transition = transition_witness(model, scope, past, of_tool);
     let of_skip = Witness {
         previous: skip.earlier,
         occasions: occasions(model.count(Part::ToolSessions, scope, skip.earlier, 0)),
@@ -120,7 +123,7 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
     let LeafTerms { place, origin, fresh, new_hosts, new_host } = of_leaves;
     CallTerms {
         values: [
-            surprise::transition(model, scope, past.previous, call.tool, transition),
+            surprise::transition(model, scope, [past.previous, past.before], call.tool),
             surprise::tool(model, scope, call.tool),
             skip.bits,
             place.sum,
@@ -145,6 +148,20 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
             new_host,
             of_tool,
         ],
+    }
+}
+
+/// Of the two tools before, where they came in a row before; else of the one before.
+fn transition_witness(model: &Model, scope: u64, Past { previous, before, .. }: Past<'_>, of_tool: Witness) -> Witness {
+    let both = model.count(Part::Transition, scope, transition_key(before, previous), 0);
+    if both > 0 {
+        let alike = model.count(Part::Transition2, scope, transition2_key(before, previous, of_tool.tool), 0);
+        return Witness { before: Some(before), occasions: occasions(both), alike: occasions(alike), ..of_tool };
+    }
+    Witness {
+        occasions: occasions(model.count(Part::Departures, scope, previous, 0)),
+        alike: occasions(model.count(Part::Transition, scope, transition_key(previous, of_tool.tool), 0)),
+        ..of_tool
     }
 }
 

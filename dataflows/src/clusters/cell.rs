@@ -79,7 +79,6 @@ mod tests {
     use crate::model::name_hash;
     use crate::session::{Answer, CallFact};
     use undercurrent_schemas::ids::Micros;
-    use undercurrent_schemas::rows::CallOutcome;
 
     fn session(tools: &[&str]) -> SessionFact {
         let mut session = SessionFact::default();
@@ -90,11 +89,12 @@ mod tests {
                 tool: name_hash(&[tool]),
                 shape: 0,
                 arguments_bytes: 0,
+                request_bytes: 0,
                 largest_result_bytes: 0,
                 repeats: 0,
                 leaves: Box::new([]),
             };
-            session.insert(call, Answer { outcome: CallOutcome::Result, latency_us: None, response_bytes: 0 });
+            session.insert(call, Answer::none(Micros(0)));
         }
         session
     }

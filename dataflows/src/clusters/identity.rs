@@ -11,7 +11,8 @@ use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
 use undercurrent_schemas::rows::{ClusterChange, ClusterRow, SessionRow, Source};
 
 use super::Cell;
-use crate::model::name_hash;
+use super::words::reason;
+use crate::model::{Model, name_hash};
 
 /// A cluster is told of again when it has grown or shrunk by this part of what was told.
 const TOLD_AGAIN_PART: u64 = 4;
@@ -61,6 +62,7 @@ impl Clusters {
         tick: Tick,
         ts: Micros,
         changes: CellChanges,
+        model: &Model,
         ended: &mut [SessionRow],
     ) -> Vec<ClusterRow> {
         let mut rows = Vec::new();
@@ -73,7 +75,7 @@ impl Clusters {
             }
         }
         self.forget(&changes.forgotten);
-        for row in ended {
+        for row in ended.iter_mut() {
             let Some(at) = row.cell else { continue };
             let Some(dense) = self.cells.get_mut(&Cell { scope: name_hash(&[&row.server]), at }) else { continue };
             dense.exemplar = Some(row.session_id.clone());
@@ -85,7 +87,20 @@ impl Clusters {
         for label in grown.into_iter().filter(|label| !moved.contains_key(label)) {
             self.tell_if_grown(label, ts, &mut rows);
         }
+        self.explain(model, ended);
         rows
+    }
+
+    /// Adds to the reasons of scored sessions what their cluster says, before those that are left over.
+    fn explain(&self, model: &Model, ended: &mut [SessionRow]) {
+        for row in ended {
+            let cell = row.cell.map(|at| Cell { scope: name_hash(&[&row.server]), at });
+            let cluster = cell.and_then(|cell| self.clusters.get(&self.cells.get(&cell)?.label));
+            let reason = reason(model, row, cluster.and_then(|cluster| cluster.told.as_ref()));
+            if let (Some(known), Some(reason)) = (&mut row.assessment, reason) {
+                known.reasons.insert(known.reasons.len().saturating_sub(1), reason);
+            }
+        }
     }
 
     /// Moves cells between components; which clusters that changed, how, and which other had to do with it.

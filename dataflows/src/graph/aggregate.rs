@@ -2,7 +2,7 @@
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
-use undercurrent_schemas::rows::ReportedSums;
+use undercurrent_schemas::rows::{CallOutcome, ReportedSums};
 
 use super::sketch::Sketch;
 use crate::sessions::Measure;
@@ -12,6 +12,10 @@ use crate::sessions::Measure;
 pub struct Aggregate {
     pub calls: i64,
     pub errors: i64,
+    /// Of those, results that say so themselves.
+    pub tool_errors: i64,
+    /// Arguments that point to hosts new to their session.
+    pub new_hosts: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer.
@@ -28,7 +32,9 @@ impl Aggregate {
     pub fn of(call: &Measure) -> Self {
         Self {
             calls: 1,
-            errors: i64::from(call.is_error),
+            errors: i64::from(call.outcome != CallOutcome::Result),
+            tool_errors: i64::from(call.outcome == CallOutcome::ToolError),
+            new_hosts: i64::from(call.new_hosts),
             request_bytes: call.request_bytes as i64,
             response_bytes: call.response_bytes as i64,
             answered: i64::from(call.latency_us.is_some()),
@@ -44,10 +50,12 @@ impl Aggregate {
         Self { reported: sums, ..Self::default() }
     }
 
-    fn sums(&mut self) -> [&mut i64; 6] {
+    fn sums(&mut self) -> [&mut i64; 8] {
         [
             &mut self.calls,
             &mut self.errors,
+            &mut self.tool_errors,
+            &mut self.new_hosts,
             &mut self.request_bytes,
             &mut self.response_bytes,
             &mut self.answered,
@@ -66,6 +74,8 @@ impl Semigroup for Aggregate {
     fn plus_equals(&mut self, other: &Self) {
         self.calls += other.calls;
         self.errors += other.errors;
+        self.tool_errors += other.tool_errors;
+        self.new_hosts += other.new_hosts;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;
         self.answered += other.answered;

@@ -29,7 +29,7 @@ use crate::alerts::Alerts;
 use crate::behaviour::Behaviours;
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cell, CellChanges, Clusters};
-use crate::forecast::Forecasts;
+use crate::forecast::{Forecasts, MINUTE_US};
 use crate::image::{Kind, Section};
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::{Counters, FORGET};
@@ -271,7 +271,7 @@ impl State {
     fn close(&mut self, tick: Tick, stash: Stash) -> TickOutput {
         let mut output = TickOutput { tick, ..TickOutput::default() };
         let mut names = BTreeMap::new();
-        let (mut met, mut signals) = (Vec::new(), Vec::new());
+        let (mut met, mut signals, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new());
         for mut rows in stash.rows {
             output.watermark = output.watermark.max(rows.watermark);
             output.calls.append(&mut rows.calls);
@@ -281,6 +281,7 @@ impl State {
             output.dead_letters.append(&mut rows.dead_letters);
             met.append(&mut rows.met);
             signals.append(&mut rows.signals);
+            withdrawn.append(&mut rows.withdrawn);
             output.repeats.append(&mut rows.repeats);
             output.counters.add(&rows.counters);
             output.open_sessions += rows.open_sessions;
@@ -301,16 +302,21 @@ impl State {
         number(&mut output.tools, tick, |row| &mut row.source);
         // Held against the model that scored them, not the one that they teach.
         self.behaviours.take(&output.calls, self.publisher.live(), &mut signals);
+        self.behaviours.withdraw(&withdrawn);
         self.publish(tick, stash.sums, names, &mut output);
         self.cluster(stash.cells, &mut output);
         for opened in stash.opened {
             output.counters.too_late_for_windows += opened.too_late;
             self.windows.name(opened.entities);
         }
-        let changes = self.windows.take(stash.panes, output.watermark);
+        // What came too late for windows is in none.
+        withdrawn.retain(|call| self.windows.counted(call));
+        let final_minutes: Vec<_> =
+            withdrawn.iter().filter(|call| self.windows.is_final(call.ts, MINUTE_US)).cloned().collect();
+        let changes = self.windows.take(stash.panes, &withdrawn, output.watermark);
         (output.features, output.live) = (changes.rows, changes.live);
         number(&mut output.features, tick, |row| &mut row.source);
-        output.forecasts = self.forecasts.take(&output.features, &mut signals, &mut output.counters);
+        output.forecasts = self.forecasts.take(&output.features, &final_minutes, &mut signals, &mut output.counters);
         number(&mut output.forecasts, tick, |row| &mut row.source);
         output.alerts = self.alerts.take(signals, output.watermark);
         output.open_alerts = self.alerts.open();
@@ -327,8 +333,8 @@ impl State {
         let is_forgotten = |row: &&LabelRow| row.label == FORGET && row.outcome == LabelOutcome::Applied;
         let forgotten = output.labels.iter().filter(is_forgotten).map(|row| row.session_id.clone()).collect();
         let changes = CellChanges { labels, totals, forgotten };
-        output.clusters = self.clusters.take(output.tick, output.watermark, changes, &mut output.sessions);
         let live = self.publisher.live();
+        output.clusters = self.clusters.take(output.tick, output.watermark, changes, live, &mut output.sessions);
         for row in &mut output.clusters {
             row.server = live.name(row.scope).map_or_else(String::new, |name| name.to_string());
         }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use differential_dataflow::difference::{Abelian as _, Semigroup as _};
+use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::{Micros, stable_hash};
@@ -14,6 +14,7 @@ use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
+use crate::sessions::Measure;
 use crate::shared;
 
 /// A kind of window: `size_us` long, one every `hop_us`.
@@ -128,6 +129,8 @@ pub(super) struct Windows {
     settings: WindowSettings,
     #[serde(with = "by_key")]
     entities: Map<EntityKey, EntityWindows>,
+    /// Of the last tick.
+    watermark: Micros,
     /// Windows by when they are full, and later by when they are final.
     due: BTreeMap<Micros, Vec<(WindowKey, Due)>>,
 }
@@ -185,7 +188,7 @@ impl Windows {
     }
 
     pub(super) fn new(settings: WindowSettings) -> Self {
-        Self { settings, entities: Map::default(), due: BTreeMap::new() }
+        Self { settings, entities: Map::default(), watermark: Micros(i64::MIN), due: BTreeMap::new() }
     }
 
     /// The names of entities of which something opened.
@@ -195,13 +198,21 @@ impl Windows {
         }
     }
 
-    /// Takes one tick's differences of the panes, and then its watermark.
-    pub(super) fn take(&mut self, panes: Vec<(PaneKey, Aggregate, isize)>, watermark: Micros) -> WindowChanges {
+    /// Takes one tick's differences of the panes, then the calls of sessions that were forgotten, and then its watermark.
+    pub(super) fn take(
+        &mut self,
+        panes: Vec<(PaneKey, Aggregate, isize)>,
+        withdrawn: &[Measure],
+        watermark: Micros,
+    ) -> WindowChanges {
         let mut to_tell = Vec::new();
         let mut touched = BTreeSet::new();
         for (pane, delta) in deltas(panes) {
             touched.insert(pane.entity);
-            self.add(pane, &delta, &mut to_tell);
+            self.add(pane, &delta, watermark, &mut to_tell);
+        }
+        for call in withdrawn {
+            touched.extend(self.withdraw(call, watermark, &mut to_tell));
         }
         let mut finals = Vec::new();
         while let Some(first) = self.due.first_entry().filter(|first| *first.key() < watermark) {
@@ -216,6 +227,7 @@ impl Windows {
                 }
             }
         }
+        self.watermark = self.watermark.max(watermark);
         let mut changes = WindowChanges { rows: self.tell(to_tell), live: Vec::new() };
         for key in finals {
             if self.let_go(&key) {
@@ -223,11 +235,11 @@ impl Windows {
                 changes.live.push((key.entity, None));
             }
         }
-        changes.live.extend(touched.into_iter().filter_map(|entity| Some((entity, Some(self.live(entity)?)))));
+        changes.live.extend(touched.into_iter().map(|entity| (entity, self.live(entity))));
         changes
     }
 
-    fn add(&mut self, pane: PaneKey, delta: &Aggregate, to_tell: &mut Vec<WindowKey>) {
+    fn add(&mut self, pane: PaneKey, delta: &Aggregate, watermark: Micros, to_tell: &mut Vec<WindowKey>) {
         let Some(of_entity) = self.entities.get_mut(&pane.entity) else { return };
         for (start, size_us) in self.settings.of(pane.start) {
             let key = WindowKey { start, size_us, entity: pane.entity };
@@ -239,10 +251,44 @@ impl Windows {
             });
             let window = &mut of_entity.windows[at];
             window.now.plus_equals(delta);
-            if window.told.is_some() {
+            if key.end() < watermark {
                 to_tell.push(key);
             }
         }
+    }
+
+    /// Whether a call was in time for its windows when it was settled.
+    pub(super) fn counted(&self, call: &Measure) -> bool {
+        let pane_us = self.settings.pane_us();
+        let pane_end = Micros((call.ts.0.div_euclid(pane_us) + 1) * pane_us);
+        pane_end.plus(self.settings.lateness_us) >= call.settled_at
+    }
+
+    /// Whether the window of this size that ends first after this time is final.
+    pub(super) fn is_final(&self, ts: Micros, size_us: i64) -> bool {
+        let end = Micros((ts.0.div_euclid(size_us) + 1) * size_us);
+        end.plus(self.settings.lateness_us) < self.watermark
+    }
+
+    /// Takes a call out of every window that is not final; whose windows those are. The panes keep it until they are
+    /// final themselves: windows follow their changes alone.
+    fn withdraw(&mut self, call: &Measure, watermark: Micros, to_tell: &mut Vec<WindowKey>) -> Vec<EntityKey> {
+        let mut less = Aggregate::of(call);
+        less.negate();
+        let mut touched = Vec::new();
+        for entity in call.entities {
+            let Some(of_entity) = self.entities.get_mut(&entity) else { continue };
+            for (start, size_us) in self.settings.of(call.ts) {
+                let key = WindowKey { start, size_us, entity };
+                let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
+                window.now.plus_equals(&less);
+                touched.push(entity);
+                if key.end() < watermark {
+                    to_tell.push(key);
+                }
+            }
+        }
+        touched
     }
 
     /// Rows of what history does not know yet, in order of the windows.
@@ -253,14 +299,15 @@ impl Windows {
         for key in keys {
             let Some(of_entity) = self.entities.get_mut(&key.entity) else { continue };
             let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
-            if window.told.as_ref() == Some(&window.now) {
+            // A window of which everything was withdrawn is as if it had never been.
+            let now = (!window.now.is_zero()).then(|| window.now.clone());
+            if window.told == now {
                 continue;
             }
-            if let Some(old) = &window.told {
-                rows.push(feature_row(&key, &of_entity.entity, old, -1));
-            }
-            rows.push(feature_row(&key, &of_entity.entity, &window.now, 1));
-            window.told = Some(window.now.clone());
+            let row = |of: &Aggregate, diff| feature_row(&key, &of_entity.entity, of, diff);
+            rows.extend(window.told.as_ref().map(|old| row(old, -1)));
+            rows.extend(now.as_ref().map(|now| row(now, 1)));
+            window.told = now;
         }
         rows
     }
@@ -276,9 +323,11 @@ impl Windows {
         let of_entity = self.entities.get(&entity)?;
         let windows = self.settings.windows.iter().filter_map(|kind| {
             let of_kind = of_entity.windows.iter().filter(|window| window.key.size_us == kind.size_us);
+            let of_kind = of_kind.filter(|window| !window.now.is_zero());
             of_kind.max_by_key(|window| window.key.start).map(|window| (window.key, window.now.clone()))
         });
-        Some(LiveFeatures { entity: Arc::clone(&of_entity.entity), windows: windows.collect() })
+        let windows: Vec<_> = windows.collect();
+        (!windows.is_empty()).then(|| LiveFeatures { entity: Arc::clone(&of_entity.entity), windows })
     }
 }
 
@@ -313,6 +362,10 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         window_us: key.size_us,
         calls: sum.calls,
         errors: sum.errors,
+        tool_errors: sum.tool_errors,
+        // The third kind is a call without an answer.
+        rpc_errors: sum.errors - sum.tool_errors - (sum.calls - sum.answered),
+        new_hosts: sum.new_hosts,
         request_bytes: sum.request_bytes,
         response_bytes: sum.response_bytes,
         answered: sum.answered,

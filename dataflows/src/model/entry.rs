@@ -52,6 +52,10 @@ pub enum Part {
     LabelledSessions = 22,
     /// Of those, by a flow whose value stood at a kind of place; the bin is twice the place, and what was said.
     LabelledPlace = 23,
+    /// Results of a tool that are no errors, by 8 bits of the digest of their shape.
+    ResultShape = 24,
+    /// Calls of a tool right after two others.
+    Transition2 = 25,
     /// Histogram of what is reported of a server from outside, by the metric's name.
     Reported = 40,
 }
@@ -62,7 +66,7 @@ pub const FULL_WEIGHT: u32 = 8;
 
 impl Part {
     /// Every part, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Sessions,
         Self::Tool,
         Self::Departures,
@@ -86,6 +90,8 @@ impl Part {
         Self::Cell,
         Self::LabelledSessions,
         Self::LabelledPlace,
+        Self::ResultShape,
+        Self::Transition2,
         Self::Reported,
     ];
 
@@ -122,6 +128,8 @@ impl Part {
             Self::Cell => "cell",
             Self::LabelledSessions => "labelled_sessions",
             Self::LabelledPlace => "labelled_place",
+            Self::ResultShape => "result_shape",
+            Self::Transition2 => "transition_2",
             Self::Reported => "reported",
         }
     }

@@ -2,33 +2,51 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use undercurrent_schemas::rows::CallOutcome;
 use undercurrent_schemas::v1::Place;
 
 use super::Part as SessionPart;
 use super::clusters::cell_at;
-use crate::assess::{flow_key, shape_key, transition_key};
+use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{Entry, FULL_WEIGHT, NONE, Part, name_hash, score_bin, term_bin};
 use crate::session::EARLIER_TOOLS_MAX;
 use crate::teach::outcome_bin;
 
-/// Of all parts that made calls: all of them teach where the gate is open. With the scores of the calls, which count
-/// whether or not they teach.
+/// Of all parts that made calls and are over: all of them teach where the gate is open. With the scores of the calls,
+/// which count at once, and whether or not they teach.
 #[must_use]
 pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
+    weighed_counts(parts.iter().map(|part| (part, FULL_WEIGHT)))
+}
+
+/// The same of parts that teach in so many eighths.
+#[must_use]
+pub fn weighed_counts<'a, 'b: 'a>(parts: impl IntoIterator<Item = (&'a SessionPart<'b>, u32)>) -> BTreeMap<Entry, u64> {
     let mut counts = BTreeMap::new();
-    let full = u64::from(FULL_WEIGHT);
-    for session in parts.iter().filter(|session| !session.calls.is_empty()) {
+    for (session, weight) in parts.into_iter().filter(|(session, _)| !session.calls.is_empty()) {
         let scope = name_hash(&[&session.first.server]);
+        for call in &session.calls {
+            let verdict = call.request.verdict.as_ref();
+            if let Some(assessment) = verdict.and_then(|verdict| verdict.assessment.as_ref()) {
+                let bin = score_bin(assessment.score);
+                *counts.entry(Entry { part: Part::CallScore, scope, key: 0, bin }).or_insert(0) += 1;
+            }
+        }
+        if !session.is_over {
+            continue;
+        }
+        let full = u64::from(weight);
         let mut add = |part, key, bin, n| *counts.entry(Entry { part, scope, key, bin }).or_insert(0) += n;
         let mut count = |part, key, bin| add(part, key, bin, full);
         count(Part::Sessions, 0, 0);
-        let mut previous = name_hash(&[NONE]);
+        let [mut before, mut previous] = [name_hash(&[NONE]); 2];
         for call in &session.calls {
             let tool = name_hash(&[&call.request.target]);
             count(Part::Tool, tool, 0);
             count(Part::Departures, previous, 0);
             count(Part::Transition, transition_key(previous, tool), 0);
-            previous = tool;
+            count(Part::Transition2, transition2_key(before, previous, tool), 0);
+            (before, previous) = (previous, tool);
 
             let facts = call.request.call.as_ref().expect("a call has facts");
             count(Part::Shape, shape_key(tool, facts.shape), 0);
@@ -49,6 +67,9 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
             if let Some(latency_us) = call.latency_us() {
                 count(Part::ResponseBytes, tool, term_bin(call.response_bytes() as f64));
                 count(Part::Latency, tool, term_bin(latency_us as f64));
+                if call.outcome() == CallOutcome::Result {
+                    count(Part::ResultShape, tool, (call.result_shape() >> 56) as u32);
+                }
             }
         }
         let called: Vec<&str> = session.calls.iter().map(|call| call.request.target.as_str()).collect();
@@ -63,13 +84,8 @@ pub fn taught_counts(parts: &[SessionPart<'_>]) -> BTreeMap<Entry, u64> {
                 tools.push(tool);
             }
         }
-        for call in &session.calls {
-            let verdict = call.request.verdict.as_ref();
-            if let Some(assessment) = verdict.and_then(|verdict| verdict.assessment.as_ref()) {
-                add(Part::CallScore, 0, score_bin(assessment.score), 1);
-            }
-        }
     }
+    counts.retain(|_, count| *count > 0);
     counts
 }
 

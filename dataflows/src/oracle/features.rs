@@ -1,4 +1,4 @@
-//! Twin of the windowed features: every call looked at for every window, latencies kept and sorted.
+//! Twins of the windowed features, every call looked at for every window, latencies kept and sorted; and of forecasts.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +72,9 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         window_us: 0,
         calls: calls.len() as i64,
         errors: calls.iter().filter(|call| call.outcome() != CallOutcome::Result).count() as i64,
+        tool_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::ToolError).count() as i64,
+        rpc_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::RpcError).count() as i64,
+        new_hosts: calls.iter().map(|call| new_hosts(call)).sum(),
         request_bytes: calls.iter().map(|call| call.request.size_bytes as i64).sum(),
         response_bytes: calls.iter().map(|call| call.response_bytes() as i64).sum(),
         answered: latencies.len() as i64,
@@ -82,8 +85,43 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
     }
 }
 
+fn new_hosts(call: &Call<'_>) -> i64 {
+    let leaves = call.request.call.iter().flat_map(|facts| &facts.leaves);
+    leaves.filter(|leaf| leaf.host != 0 && !leaf.host_known).count() as i64
+}
+
 /// The value at this rank, as exactly as a sketch tells values apart.
 fn quantile(sorted: &[i64], q: f64) -> Option<f64> {
     let rank = (q * sorted.len().saturating_sub(1) as f64) as usize;
     Sketch::of(*sorted.get(rank)? as u64).quantile(q)
+}
+
+/// The value that comes after these and the mean error of the values before it, as Holt and Winters have it: additive, a
+/// trend that fades, a season of an hour once two are known. `None` = too few values.
+#[must_use]
+pub fn forecast(values: &[f64]) -> Option<(f64, f64)> {
+    let (alpha, beta, gamma, phi) = (0.3, 0.05, 0.2, 0.9);
+    if values.len() < 10 {
+        return None;
+    }
+    let seasonal = values.len() >= 120;
+    let mean_of = |from: usize, to: usize| values[from..to].iter().sum::<f64>() / (to - from) as f64;
+    // Of each value what its season adds; the seasons of one minute of the hour follow each other.
+    let mut season: Vec<f64> =
+        (0..60).map(|at| if seasonal { (values[at] + values[at + 60]) / 2.0 - mean_of(0, 120) } else { 0.0 }).collect();
+    let mut level = mean_of(0, 10) - season[..10].iter().sum::<f64>() / 10.0;
+    let mut trend = 0.0;
+    let mut errors = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        let expected = level + phi * trend + season[at];
+        if at >= 5 {
+            errors.push((value - f64::max(expected, 0.0)).abs());
+        }
+        let next = alpha * (value - season[at]) + (1.0 - alpha) * (level + phi * trend);
+        trend = beta * (next - level) + (1.0 - beta) * phi * trend;
+        level = next;
+        season.push(if seasonal { gamma * (value - level) + (1.0 - gamma) * season[at] } else { 0.0 });
+    }
+    let expected = level + phi * trend + season[values.len()];
+    Some((f64::max(expected, 0.0), errors.iter().sum::<f64>() / errors.len() as f64))
 }

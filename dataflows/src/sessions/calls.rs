@@ -8,7 +8,7 @@ use undercurrent_schemas::v1;
 
 use super::{Identity, Measure, Outbox, Settings, Timing};
 use crate::predict::judged;
-use crate::session::{Answer, CallFact};
+use crate::session::{Answer, CallFact, shape_bin};
 
 /// The calls of one session that are not settled yet.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -43,6 +43,7 @@ struct Response {
     outcome: CallOutcome,
     error_type: String,
     bytes: u64,
+    shape_bin: u8,
 }
 
 /// A call whose fate is known.
@@ -191,18 +192,43 @@ impl Response {
             _ => CallOutcome::Result,
         };
         let error_type = facts.map(|facts| facts.error_type.clone()).unwrap_or_default();
-        Self { outcome, error_type, bytes: message.size_bytes }
+        let shape_bin = facts.map_or(0, |facts| shape_bin(facts.shape));
+        Self { outcome, error_type, bytes: message.size_bytes, shape_bin }
+    }
+}
+
+impl Measure {
+    /// Of a call: the same whenever it is asked for, so that what was counted can be taken back.
+    pub(super) fn of(identity: &Identity, call: &CallFact, answer: &Answer, tool: String) -> Self {
+        Self {
+            ts: call.ts,
+            settled_at: answer.settled_at,
+            tenant: identity.tenant.clone(),
+            principal: identity.principal.clone(),
+            server: identity.server.clone(),
+            session_id: identity.id.clone(),
+            tool,
+            entities: identity.entities_of(call.tool),
+            outcome: answer.outcome,
+            new_hosts: call.leaves.iter().map(|leaf| u32::from(leaf.new_host)).sum(),
+            request_bytes: u64::from(call.request_bytes),
+            response_bytes: answer.response_bytes,
+            latency_us: answer.latency_us,
+        }
     }
 }
 
 impl Settled {
-    pub(super) fn answer(&self) -> Answer {
+    /// `settled_at`: the watermark when its fate became known.
+    pub(super) fn answer(&self, settled_at: Micros) -> Answer {
         match &self.answered {
-            None => Answer { outcome: CallOutcome::Unanswered, latency_us: None, response_bytes: 0 },
+            None => Answer::none(settled_at),
             Some((ts, response)) => Answer {
                 outcome: response.outcome,
                 latency_us: Some((ts.0 - self.fact.ts.0).max(0)),
                 response_bytes: response.bytes,
+                shape_bin: response.shape_bin,
+                settled_at,
             },
         }
     }
@@ -213,24 +239,12 @@ impl Settled {
     }
 
     /// The call as a row and as a measure.
-    pub(super) fn report(&self, identity: &Identity, partition: Partition, out: &mut Outbox) {
-        let Answer { outcome, latency_us, response_bytes } = self.answer();
+    pub(super) fn report(&self, answer: &Answer, identity: &Identity, partition: Partition, out: &mut Outbox) {
+        let &Answer { outcome, latency_us, response_bytes, .. } = answer;
         out.counters.calls += 1;
         judged(&self.text.expected, outcome, latency_us, &mut out.counters);
         out.counters.unanswered += u64::from(outcome == CallOutcome::Unanswered);
-        out.measures.push(Measure {
-            ts: self.fact.ts,
-            tenant: identity.tenant.clone(),
-            principal: identity.principal.clone(),
-            server: identity.server.clone(),
-            session_id: identity.id.clone(),
-            tool: self.text.tool.clone(),
-            entities: identity.entities_of(self.fact.tool),
-            is_error: outcome != CallOutcome::Result,
-            request_bytes: self.text.bytes,
-            response_bytes,
-            latency_us,
-        });
+        out.measures.push(Measure::of(identity, &self.fact, answer, self.text.tool.clone()));
         out.calls.push(CallRow {
             source: Source { partition, ..Source::default() },
             tenant: identity.tenant.to_string(),
@@ -245,6 +259,7 @@ impl Settled {
             latency_us,
             request_bytes: self.text.bytes,
             response_bytes,
+            result_shape: latency_us.map(|_| answer.shape_bin),
             verdict: self.text.verdict.clone(),
             expected: self.text.expected.clone(),
         });

@@ -7,11 +7,15 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, LabelOutcome, LabelRow, Source};
 use undercurrent_schemas::v1::{self, label::Verdict};
 
-use super::{Identity, Outbox, PartitionSessions};
+use super::{Identity, Measure, Outbox, PartitionSessions};
 use crate::alerts::Signal;
 
 /// What a wish to be forgotten is called in table `labels`.
 pub(crate) const FORGET: &str = "forget";
+
+/// Alerts whose subject is a session.
+const OF_SESSIONS: [AlertKind; 5] =
+    [AlertKind::Flagged, AlertKind::Loop, AlertKind::LoopOfTwo, AlertKind::ErrorStreak, AlertKind::Probing];
 
 impl PartitionSessions {
     /// Every ended part of the session teaches as the label says, from now on.
@@ -34,7 +38,7 @@ impl PartitionSessions {
 
     /// The session leaves the model, whole: its facts, its terms, its scores; what is open of it ends unscored.
     pub(super) fn forget(&mut self, event: &v1::Event, out: &mut Outbox) {
-        let parts = self.forgotten(&event.session_id, out);
+        let parts = self.forgotten(&event.session_id, Micros(event.ts_us), out);
         self.said(event, FORGET, parts, out);
     }
 
@@ -44,13 +48,13 @@ impl PartitionSessions {
         let of_principal = of_principal.filter(|of| *of.principal == *event.principal && *of.tenant == *event.tenant);
         let ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
         for session_id in ids {
-            let parts = self.forgotten(&session_id, out);
+            let parts = self.forgotten(&session_id, Micros(event.ts_us), out);
             self.said(&v1::Event { session_id, ..event.clone() }, FORGET, parts, out);
         }
     }
 
     /// How many parts of a session were forgotten; `None` = it is not known.
-    fn forgotten(&mut self, session_id: &str, out: &mut Outbox) -> Option<usize> {
+    fn forgotten(&mut self, session_id: &str, at: Micros, out: &mut Outbox) -> Option<usize> {
         let Self { sessions, learning, due, .. } = self;
         sessions.get_mut(session_id).map(|session| {
             let scope = session.identity.scope;
@@ -63,7 +67,16 @@ impl PartitionSessions {
             let closed = session.closed.drain(..).map(|part| (part.contribution, part.fact));
             let parts: Vec<_> = closed.chain(open).collect();
             let count = parts.len();
-            parts.into_iter().for_each(|(contribution, fact)| contribution.retract_all(scope, &fact, out));
+            for (contribution, fact) in parts {
+                contribution.retract_all(scope, &fact, out);
+                for (call, answer) in &fact.calls {
+                    let tool = learning.dictionary.text(call.tool).unwrap_or_default().to_owned();
+                    out.withdrawn.push(Measure::of(&session.identity, call, answer, tool));
+                }
+            }
+            // Nobody is to be told of it any longer.
+            let Identity { id, server, .. } = &session.identity;
+            out.signals.extend(OF_SESSIONS.map(|kind| Signal::over(at, kind, server, id)));
             session.reschedule(&learning.settings.timing, due);
             count
         })

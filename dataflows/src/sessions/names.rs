@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Outbox;
-use crate::assess::{flow_key, shape_key, transition_key};
+use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{NONE, name_text};
 use crate::session::{SessionFact, none};
 
@@ -36,6 +36,12 @@ impl Dictionary {
         }
         session.with_past(|past, call, _| {
             self.learn_pair(transition_key(past.previous, call.tool), past.previous, call.tool, out);
+            let three = transition2_key(past.before, past.previous, call.tool);
+            if !self.0.contains_key(&three) {
+                let name = |hash: u64| self.text(hash).unwrap_or_default();
+                let text = name_text(&[name(past.before), name(past.previous), name(call.tool)]);
+                self.tell(three, text, out);
+            }
             let shape = shape_key(call.tool, call.shape);
             if !self.0.contains_key(&shape) {
                 let tool = self.text(call.tool).unwrap_or_default();

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
-use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
 
 use crate::alerts::Signal;
 use crate::catalogue::Met;
 use crate::graph::EntityKey;
 use crate::model::Entry;
 use crate::reports::Reported;
+use crate::shared;
 
 /// What came out of one partition in one tick.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Outbox {
     /// What rules say.
     pub signals: Vec<Signal>,
     pub measures: Vec<Measure>,
+    /// Calls of sessions that were forgotten: as they were measured.
+    pub withdrawn: Vec<Measure>,
     /// What was reported of servers.
     pub reported: Vec<Reported>,
     pub telemetry: Vec<TelemetryRow>,
@@ -36,17 +39,25 @@ pub struct Outbox {
 }
 
 /// One settled call, as the windows count it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Measure {
     pub ts: Micros,
+    /// The watermark when it was settled.
+    pub settled_at: Micros,
+    #[serde(with = "shared")]
     pub tenant: Arc<str>,
+    #[serde(with = "shared")]
     pub principal: Arc<str>,
+    #[serde(with = "shared")]
     pub server: Arc<str>,
+    #[serde(with = "shared")]
     pub session_id: Arc<str>,
     pub tool: String,
     /// The server, the tool, the principal and the session.
     pub entities: [EntityKey; 4],
-    pub is_error: bool,
+    pub outcome: CallOutcome,
+    /// Arguments that point to hosts new to the session.
+    pub new_hosts: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub latency_us: Option<i64>,

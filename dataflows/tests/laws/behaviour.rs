@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use undercurrent_dataflows::assess::transition_probability;
+use undercurrent_dataflows::assess::transition2_probability;
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::session::none;
 use undercurrent_schemas::rows::{AlertKind, AlertState, CallRow, ForecastRow};
@@ -19,9 +19,10 @@ struct Call {
     latency_ms: i64,
     bytes: u64,
     fails: bool,
+    shape: u8,
 }
 
-const USUAL: Call = Call { tool: "read", latency_ms: 100, bytes: 500, fails: false };
+const USUAL: Call = Call { tool: "read", latency_ms: 100, bytes: 500, fails: false, shape: 1 };
 
 /// Around the usual, in no order: latencies and sizes within a third of it.
 fn around(of: Call, number: usize) -> Call {
@@ -56,7 +57,12 @@ fn events(calls: &[Call], every_ms: i64) -> Vec<v1::Event> {
         answer.set_direction(v1::Direction::ServerToClient);
         answer.set_kind(v1::Kind::Result);
         let error_type = if call.fails { "tool_error".to_owned() } else { String::new() };
-        answer.result = Some(v1::ResultFacts { is_error: call.fails, error_type, ..v1::ResultFacts::default() });
+        answer.result = Some(v1::ResultFacts {
+            is_error: call.fails,
+            error_type,
+            shape: u64::from(call.shape) << 56,
+            ..v1::ResultFacts::default()
+        });
         event(number, 0, Body::Message(request.into()));
         event(number, call.latency_ms * 1_000, Body::Message(answer.into()));
         if number % 4 == 3 {
@@ -125,6 +131,49 @@ fn results_of_another_kind_are_told_and_results_of_all_sizes_are_none() {
 }
 
 #[test]
+fn results_of_another_shape_are_told_and_results_of_two_shapes_are_none() {
+    let other = then((0..130).map(|number| Call { shape: 9, ..around(USUAL, number) }));
+    let alerts = opened(&follow(&other, 1_000));
+    assert_eq!(alerts.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [AlertKind::ToolBehaviour]);
+    assert!(alerts[0].1.contains(" of the results of `read` have other fields than they had"), "{alerts:?}");
+    let two: Vec<Call> =
+        (0..900).map(|number| Call { shape: (number * 7 % 11 % 2) as u8, ..around(USUAL, number) }).collect();
+    assert_eq!(kinds(&two), []);
+    // What fails has a shape of its own, and is told as what it is.
+    let fails = then((0..130).map(|number| Call {
+        fails: number % 2 == 0,
+        shape: if number % 2 == 0 { 9 } else { 1 },
+        ..around(USUAL, number)
+    }));
+    assert_eq!(kinds(&fails), [AlertKind::Degraded]);
+}
+
+/// More than half of a block are slow calls of one session, which is forgotten before the block is full.
+#[test]
+fn a_forgotten_session_is_judged_by_nobody() {
+    // Blocks are of 64 calls: the tenth is of the calls from 576 on.
+    let slow = (600..636).map(|number| around(Call { latency_ms: 400, ..USUAL }, number));
+    let calls = then(slow.chain((636..680).map(|number| around(USUAL, number))));
+    let mut all = events(&calls, 1_000);
+    for event in &mut all {
+        let number: usize = event.session_id.trim_start_matches("session-").parse().expect("a number");
+        if (150..159).contains(&number) {
+            event.session_id = "slow".to_owned();
+        }
+    }
+    let alerts = |events: &[v1::Event]| opened(&run(&settings(), 2, &ticks(events, &[5])));
+    assert_eq!(alerts(&all).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>(), [AlertKind::Degraded]);
+    let last = all.iter().rposition(|event| event.session_id == "slow").expect("it is there");
+    let forget = v1::Event {
+        id: Some(v1::EventId { gateway: 8, epoch: 1, sequence: 1 }),
+        body: Some(Body::Forget(v1::Forget::default())),
+        ..all[last].clone()
+    };
+    all.insert(last + 1, forget);
+    assert_eq!(alerts(&all), []);
+}
+
+#[test]
 fn a_tool_that_nobody_called_is_told_and_the_first_calls_of_a_new_server_are_none() {
     let new = Call { tool: "delete_all", ..USUAL };
     assert_eq!(kinds(&then([new])), [AlertKind::ToolFirstSeen]);
@@ -183,10 +232,10 @@ fn predictions_are_those_of_the_live_model_and_are_judged() {
     let tools: BTreeSet<u64> = tools.into_iter().map(|name| name_hash(&[name])).collect();
     for output in &run.outputs {
         for row in output.calls.iter().filter(|row| !row.expected.tool.is_empty()) {
-            let (previous, tool) = (previous(&run, row), name_hash(&[&row.tool]));
+            let (last, tool) = (last_two(&run, row), name_hash(&[&row.tool]));
             let known = tools.iter().filter(|tool| model.count(Part::Tool, server, **tool, 0) > 0);
             let mut known: Vec<_> =
-                known.map(|tool| (transition_probability(&model, server, previous, *tool), *tool)).collect();
+                known.map(|tool| (transition2_probability(&model, server, last, *tool), *tool)).collect();
             known.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(left.cmp(right)));
             let rank = known.iter().take(3).position(|(_, of)| *of == tool).map(|at| at as u32 + 1);
             assert_eq!(row.expected.tool_rank, rank);
@@ -213,9 +262,24 @@ fn predictions_are_those_of_the_live_model_and_are_judged() {
     assert_eq!(count(|c| c.failure_wrong), 0);
 }
 
-/// The tool that the call's session called before it.
-fn previous(run: &Run, row: &CallRow) -> u64 {
+/// The two tools that the call's session called before it, nearest first.
+fn last_two(run: &Run, row: &CallRow) -> [u64; 2] {
     let calls = run.outputs.iter().flat_map(|output| &output.calls);
-    let earlier = calls.filter(|other| other.session_id == row.session_id && other.ts < row.ts);
-    earlier.max_by_key(|other| other.ts).map_or_else(none, |other| name_hash(&[&other.tool]))
+    let mut earlier: Vec<_> = calls.filter(|other| other.session_id == row.session_id && other.ts < row.ts).collect();
+    earlier.sort_by_key(|other| std::cmp::Reverse(other.ts));
+    std::array::from_fn(|at| earlier.get(at).map_or_else(none, |other| name_hash(&[&other.tool])))
+}
+
+/// Two habits: after `list`, `read` comes, but after `find` and then `list` it is `send`.
+#[test]
+fn what_comes_next_follows_from_the_two_tools_before() {
+    let habits = [["open", "list", "read", "read"], ["find", "list", "send", "read"]];
+    let calls: Vec<Call> = (0..240)
+        .map(|number: usize| Call { tool: habits[number / 4 % 3 % 2][number % 4], ..around(USUAL, number) })
+        .collect();
+    let run = run(&settings(), 2, &ticks(&events(&calls, 1_000), &[1]));
+    let rows: Vec<&CallRow> = run.outputs.iter().flat_map(|output| &output.calls).skip(120).collect();
+    let third = rows.iter().filter(|row| matches!(row.tool.as_str(), "send" | "read") && row.ts.0 / SECOND % 4 == 2);
+    let right = third.clone().filter(|row| row.expected.tool == row.tool).count();
+    assert_eq!((third.count(), right), (30, 30));
 }

@@ -161,3 +161,26 @@ fn a_cluster_keeps_its_name_and_splits_and_merges_are_told() {
     let drifted: Vec<bool> = rows.iter().filter(|row| row.diff > 0).map(|row| row.drift > 0.0).collect();
     assert!(!drifted[0] && drifted[3], "who takes others in is another mix than at first");
 }
+
+#[test]
+fn a_session_like_no_cluster_is_told_so_and_one_of_a_cluster_is_not() {
+    let usual = ["list", "read", "read"];
+    let mut all: Vec<v1::Event> = (0..60).flat_map(|number| session(number, &usual)).collect();
+    all.extend(session(60, &["find", "delete", "upload", "send"]));
+    all.extend(session(61, &usual));
+    let run = run(&settings(), 2, &ticks(&all, &[1]));
+    let told = |number: u64| {
+        let row = run
+            .outputs
+            .iter()
+            .flat_map(|output| &output.sessions)
+            .find(|row| row.session_id == format!("session-{number}"));
+        let known = row.expect("it ended").assessment.clone().expect("it was scored");
+        let of_clusters = known.reasons.iter().filter(|reason| reason.kind() == v1::TermKind::Cluster);
+        of_clusters.map(|reason| (reason.text.clone(), reason.weight)).collect::<Vec<_>>()
+    };
+    let expect = "it works like no cluster of sessions here: 0 of about 60 earlier ones were alike";
+    assert_eq!(told(60), [(expect.to_owned(), 0.0)]);
+    assert_eq!(told(61), []);
+    assert_eq!(told(1), [], "at first all are new");
+}

@@ -6,7 +6,7 @@ use undercurrent_dataflows::graph::{Aggregate, EntityKey, Sketch};
 use undercurrent_dataflows::model::{Model, ModelChange};
 use undercurrent_dataflows::sessions::Measure;
 use undercurrent_schemas::ids::{Micros, ModelVersion};
-use undercurrent_schemas::rows::EntityKind;
+use undercurrent_schemas::rows::{CallOutcome, EntityKind};
 
 use crate::cases;
 use crate::run::{run, settings};
@@ -14,17 +14,20 @@ use crate::scoring::answers;
 use crate::traffic::{any_plans, events, ticks};
 
 fn aggregate() -> impl Strategy<Value = Aggregate> {
-    (any::<bool>(), any::<u16>(), any::<u16>(), prop::option::of(0..1_000_000_000_i64)).prop_map(
-        |(is_error, request_bytes, response_bytes, latency_us)| {
+    (0..4_u8, any::<u16>(), any::<u16>(), prop::option::of(0..1_000_000_000_i64)).prop_map(
+        |(outcome, request_bytes, response_bytes, latency_us)| {
+            use CallOutcome::{Result, RpcError, ToolError, Unanswered};
             Aggregate::of(&Measure {
                 ts: Micros(0),
+                settled_at: Micros(0),
                 tenant: "".into(),
                 principal: "".into(),
                 server: "".into(),
                 session_id: "".into(),
                 tool: String::new(),
                 entities: [EntityKey::of("", EntityKind::Server, b""); 4],
-                is_error,
+                outcome: [Result, ToolError, RpcError, Unanswered][usize::from(outcome)],
+                new_hosts: u32::from(request_bytes % 3),
                 request_bytes: request_bytes.into(),
                 response_bytes: response_bytes.into(),
                 latency_us,

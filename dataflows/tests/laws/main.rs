@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod clusters;
+mod every_tick;
 mod examples;
 mod features;
 mod groups;

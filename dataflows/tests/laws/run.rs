@@ -11,7 +11,7 @@ use undercurrent_dataflows::oracle;
 use undercurrent_dataflows::sessions::{Gate, Rules, Settings, Timing};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::log::CommittedTick;
-use undercurrent_schemas::rows::{CallOutcome, FeatureRow};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, FeatureRow, SessionRow};
 use undercurrent_schemas::v1;
 
 use crate::traffic::{IDLE_S, LATENESS_S, PARTITIONS, SECOND, TIMEOUT_S};
@@ -93,6 +93,58 @@ pub(crate) struct LearnedCall {
     response_bytes: u64,
 }
 
+impl LearnedPart {
+    pub(crate) fn of_row(row: &SessionRow) -> Self {
+        Self {
+            session_id: row.session_id.clone(),
+            started: row.started_at,
+            ended: row.ended_at,
+            messages: row.messages,
+            calls: row.calls,
+            errors: row.errors,
+        }
+    }
+
+    pub(crate) fn of_twin(parts: &[oracle::Part<'_>]) -> Vec<Self> {
+        let is_error =
+            |message: &v1::Message| message.result.as_ref().is_some_and(|result| !result.error_type.is_empty());
+        sorted(parts.iter().map(|part| Self {
+            session_id: part.first.session_id.clone(),
+            started: part.started,
+            ended: part.ended,
+            messages: part.messages.len() as u64,
+            calls: part.calls.len() as u64,
+            errors: part.messages.iter().filter(|(_, message)| is_error(message)).count() as u64,
+        }))
+    }
+}
+
+impl LearnedCall {
+    pub(crate) fn of_row(row: &CallRow) -> Self {
+        Self {
+            session_id: row.session_id.clone(),
+            ts: row.ts,
+            tool: row.tool.clone(),
+            outcome: row.outcome,
+            latency_us: row.latency_us,
+            response_bytes: row.response_bytes,
+        }
+    }
+
+    pub(crate) fn of_twin(parts: &[oracle::Part<'_>]) -> Vec<Self> {
+        sorted(parts.iter().flat_map(|part| {
+            part.calls.iter().map(|call| Self {
+                session_id: part.first.session_id.clone(),
+                ts: call.ts,
+                tool: call.request.target.clone(),
+                outcome: call.outcome(),
+                latency_us: call.latency_us(),
+                response_bytes: call.response_bytes(),
+            })
+        }))
+    }
+}
+
 impl Run {
     pub(crate) fn learned(&self) -> Learned {
         let mut features = BTreeMap::new();
@@ -100,22 +152,8 @@ impl Run {
             *features.entry(values(row)).or_insert(0) += row.diff;
         }
         features.retain(|_, multiplicity| *multiplicity != 0);
-        let parts = self.outputs.iter().flat_map(|output| &output.sessions).map(|row| LearnedPart {
-            session_id: row.session_id.clone(),
-            started: row.started_at,
-            ended: row.ended_at,
-            messages: row.messages,
-            calls: row.calls,
-            errors: row.errors,
-        });
-        let calls = self.outputs.iter().flat_map(|output| &output.calls).map(|row| LearnedCall {
-            session_id: row.session_id.clone(),
-            ts: row.ts,
-            tool: row.tool.clone(),
-            outcome: row.outcome,
-            latency_us: row.latency_us,
-            response_bytes: row.response_bytes,
-        });
+        let parts = self.outputs.iter().flat_map(|output| &output.sessions).map(LearnedPart::of_row);
+        let calls = self.outputs.iter().flat_map(|output| &output.calls).map(LearnedCall::of_row);
         Learned { facts: facts(&self.model), features, parts: sorted(parts), calls: sorted(calls) }
     }
 
@@ -129,28 +167,11 @@ impl Run {
 /// The same, by the naive twins.
 pub(crate) fn expected(settings: &GraphSettings, events: &[v1::Event]) -> Learned {
     let parts = oracle::parts(events, &settings.sessions.timing);
-    let is_error = |message: &v1::Message| message.result.as_ref().is_some_and(|result| !result.error_type.is_empty());
     Learned {
         facts: oracle::taught_counts(&parts),
         features: oracle::feature_rows(&parts, &settings.windows.windows).iter().map(|row| (values(row), 1)).collect(),
-        parts: sorted(parts.iter().map(|part| LearnedPart {
-            session_id: part.first.session_id.clone(),
-            started: part.started,
-            ended: part.ended,
-            messages: part.messages.len() as u64,
-            calls: part.calls.len() as u64,
-            errors: part.messages.iter().filter(|(_, message)| is_error(message)).count() as u64,
-        })),
-        calls: sorted(parts.iter().flat_map(|part| {
-            part.calls.iter().map(|call| LearnedCall {
-                session_id: part.first.session_id.clone(),
-                ts: call.ts,
-                tool: call.request.target.clone(),
-                outcome: call.outcome(),
-                latency_us: call.latency_us(),
-                response_bytes: call.response_bytes(),
-            })
-        })),
+        parts: LearnedPart::of_twin(&parts),
+        calls: LearnedCall::of_twin(&parts),
     }
 }
 

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use undercurrent_dataflows::assess::{
     Assessment, CALL_TERMS, Known, LeftOut, SESSION_TERMS, SessionTerms, assess, assess_session,
-    assess_session_without, assess_without, call_terms, labelled, session_terms,
+    assess_session_without, assess_without, call_terms, labelled, labelled_call, session_terms,
 };
 use undercurrent_dataflows::model::{Model, Part, name_hash};
 use undercurrent_dataflows::oracle;
-use undercurrent_dataflows::session::{Answer, CallFact, Past, SessionFact};
+use undercurrent_dataflows::session::{CallFact, Past, SessionFact};
 use undercurrent_schemas::v1;
 
 use crate::cases;
@@ -65,8 +65,7 @@ fn sessions(plans: &[Plan]) -> Vec<(u64, SessionFact)> {
         let mut session = SessionFact::default();
         for (order, call) in (0..).zip(&part.calls) {
             let fact = CallFact::of(call.request, call.ts, order, |_, _| {}).expect("it is a call");
-            let (outcome, latency_us) = (call.outcome(), call.latency_us());
-            session.insert(fact, Answer { outcome, latency_us, response_bytes: call.response_bytes() });
+            session.insert(fact, call.answer_fact());
         }
         (name_hash(&[&part.first.server]), session)
     };
@@ -93,7 +92,8 @@ fn check(model: &Model, scope: u64, session: &SessionFact) {
     let mut terms = Vec::new();
     session.with_past(|past, call, _| {
         let of_call = known(assess(Some(model), scope, past, call, &names));
-        assert_eq!(of_call.terms.len(), CALL_TERMS.len());
+        let labelled = labelled_call(model, scope, call).is_some();
+        assert_eq!(of_call.terms.len(), CALL_TERMS.len() + usize::from(labelled));
         check_reasons(&of_call, |left_out| known(assess_without(left_out, Some(model), scope, past, call, &names)));
         terms.push(call_terms(model, scope, past, call));
     });

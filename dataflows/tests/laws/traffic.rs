@@ -116,6 +116,13 @@ pub(crate) fn any_plans() -> impl Strategy<Value = Vec<Plan>> {
     )
 }
 
+/// Sessions that go on for a while, with rests.
+pub(crate) fn long_plans() -> impl Strategy<Value = Vec<Plan>> {
+    let gap_ms = prop_oneof![2 => 0..5_000_i64, 3 => 0..400_000_i64].boxed();
+    let end_ms = prop::option::of(1..2_000_i64).boxed();
+    prop::collection::vec(plan((0..600_i64).boxed(), gap_ms, end_ms, Just(99).boxed()), 1..7)
+}
+
 /// Sessions that end by being idle, and for so long that there is no doubt: of those the order of arrival is free.
 pub(crate) fn calm_plans() -> impl Strategy<Value = Vec<Plan>> {
     let rest_s = (IDLE_S + LATENESS_S + 5..300_i64).boxed();
@@ -217,6 +224,8 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
         source: argument.source.map_or_else(String::new, |tool| format!("tool-{tool}")),
         place: i32::from(argument.place % 4),
         place_of_part: argument.place >= 4,
+        host: argument.value & 3,
+        host_known: argument.place % 2 == 0,
         ..v1::Leaf::default()
     };
     v1::CallFacts {

@@ -1,7 +1,7 @@
 //! Table `calls`: one row per `tools/call` request, with what the request path thought and did.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Float64Type, Int64Type, SchemaRef, UInt32Type, UInt64Type};
+use arrow::datatypes::{Float64Type, Int64Type, SchemaRef, UInt8Type, UInt32Type, UInt64Type};
 
 use super::assessed::decision_text;
 use super::columns::Columns;
@@ -32,6 +32,7 @@ pub fn batch(rows: &[CallRow]) -> RecordBatch {
         .text_or_null("verdict", |row| row.verdict.as_ref().map_or("", decision_text))
         .flag_or_null("enforced", |row| row.verdict.as_ref().map(|verdict| verdict.enforced))
         .assessment(rows, |row| row.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref()))
+        .number_or_null::<UInt8Type>("result_shape", |row| row.result_shape)
         .text_or_null("expected_tool", |row| &row.expected.tool)
         .number_or_null::<UInt32Type>("tool_rank", |row| row.expected.tool_rank)
         .number_or_null::<Int64Type>("expected_latency_us", |row| row.expected.latency_us)

@@ -37,6 +37,9 @@ pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
         .number_or_null::<Int64Type>("reported_latency_sum_us", |row| reported(row, |sums| sums.latency_sum_us))
         .number_or_null::<Float64Type>("cpu", |row| mean(row.reported.cpu_millionths, row.reported.cpu_points))
         .number_or_null::<Float64Type>("memory", |row| mean(row.reported.memory_millionths, row.reported.memory_points))
+        .number_or_null::<Int64Type>("tool_errors", |row| Some(row.tool_errors))
+        .number_or_null::<Int64Type>("rpc_errors", |row| Some(row.rpc_errors))
+        .number_or_null::<Int64Type>("new_hosts", |row| Some(row.new_hosts))
         .source(|row| row.source)
         .into_batch()
 }

@@ -75,6 +75,7 @@ fn calls_without_a_verdict_have_nulls_and_empty_lists() {
         latency_us: Some(1500),
         request_bytes: 210,
         response_bytes: 94,
+        result_shape: Some(7),
         verdict: Some(verdict(Some(assessment()))),
         expected: Expected {
             tool: "get_balance".into(),
@@ -89,6 +90,7 @@ fn calls_without_a_verdict_have_nulls_and_empty_lists() {
         outcome: CallOutcome::Unanswered,
         error_type: String::new(),
         latency_us: None,
+        result_shape: None,
         verdict: None,
         expected: Expected::default(),
         ..settled.clone()
@@ -143,6 +145,9 @@ fn features_and_models_are_changes() {
         window_us: 60_000_000,
         calls: 3,
         errors: 1,
+        tool_errors: 0,
+        rpc_errors: 0,
+        new_hosts: 2,
         request_bytes: 600,
         response_bytes: 900,
         answered: 2,

@@ -139,6 +139,7 @@ fn call(source: Source, tick: u64) -> CallRow {
         latency_us: Some(1500),
         request_bytes: 200,
         response_bytes: 300,
+        result_shape: Some(7),
         verdict: (tick > 2).then(|| verdict(tick)),
         expected: Expected::default(),
     }
@@ -253,6 +254,9 @@ pub(super) fn feature(source: Source, tick: u64) -> FeatureRow {
         window_us: 60_000_000,
         calls: tick as i64,
         errors: 0,
+        tool_errors: 0,
+        rpc_errors: 0,
+        new_hosts: 0,
         request_bytes: 200,
         response_bytes: 300,
         answered: 1,
