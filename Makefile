@@ -48,10 +48,12 @@ soak: ## Clients come and go and their server fails for SECONDS=600; idle stream
 		soak:: idle:: --nocapture --test-threads 1
 
 chaos: KILLS ?= 200
-chaos: ## Kill it KILLS=200 times at named points and at random, under load, and compare what is left
+chaos: AWAY ?= 60
+chaos: ## KILLS=200 at named points and at random, under load, compared with none; brokers gone for AWAY=60 s
 	tests/parts/install.sh
 	cargo build --workspace
-	UNDERCURRENT_CHAOS_KILLS=$(KILLS) cargo test --workspace --test real_parts -- chaos:: --nocapture
+	UNDERCURRENT_CHAOS_KILLS=$(KILLS) UNDERCURRENT_CHAOS_AWAY_S=$(AWAY) \
+		cargo test --workspace --test real_parts -- chaos:: brokers:: damage:: --nocapture --test-threads 1
 
 fuzz: SECONDS ?= 60
 fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and a nightly toolchain

@@ -17,6 +17,7 @@ mod peers;
 mod progress;
 mod recovery;
 mod reload;
+mod repair;
 mod sayings;
 mod screen;
 mod serve;

@@ -83,6 +83,16 @@ impl Checkpoints {
         self.replace(next)
     }
 
+    /// Removes the checkpoints of these ticks: they are damaged.
+    pub fn remove(&mut self, ticks: &[Tick]) -> Result<(), CheckpointError> {
+        if ticks.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.manifest.clone();
+        next.checkpoints.retain(|kept| !ticks.contains(&kept.tick));
+        self.replace(next)
+    }
+
     /// Reads one, and checks that it is what was written.
     pub fn read(&self, entry: &Entry) -> Result<Image, CheckpointError> {
         file::read(&self.dir, entry)

@@ -277,6 +277,10 @@ pub enum StateCommand {
     ///
     /// No other process may use the data directory. Exit code: 1 if something is not as it should be.
     Verify,
+    /// Set damaged files of the history aside, and write them again where the log still has their ticks.
+    ///
+    /// No other process may use the data directory. Exit code: 1 if rows are gone for good.
+    Repair,
 }
 
 #[derive(Args, Clone, Debug)]

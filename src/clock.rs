@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use undercurrent_schemas::ids::Micros;
 
+use crate::faults;
+
 /// Stamps events with a time that never runs backwards, whatever the wall clock does.
 #[derive(Debug, Default)]
 pub struct EventClock {
@@ -23,7 +25,7 @@ impl EventClock {
     pub fn now(&self) -> Micros {
         #[expect(clippy::disallowed_methods, reason = "this is the place")]
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let wall = i64::try_from(wall).unwrap_or(i64::MAX);
+        let wall = i64::try_from(wall).unwrap_or(i64::MAX).saturating_add(faults::clock_shift_s() * 1_000_000);
         Micros(self.last.fetch_max(wall, Ordering::Relaxed).max(wall))
     }
 }

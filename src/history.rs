@@ -28,6 +28,7 @@ mod options;
 mod parquet_file;
 mod recovery;
 mod remote;
+mod repair;
 mod retention;
 mod roll;
 mod rows;
@@ -49,10 +50,12 @@ pub use manifest::{EditEntry, FileEntry, Reason, RollEntry};
 pub use options::{Compaction, HistoryOptions, Limits, Retention};
 pub use recovery::{DirState, replay_dir_state};
 pub use remote::{Store, StoreSettings};
+pub use repair::{DAMAGED, Damage, Rebuilding};
 pub use rows::{TickRows, messages_of};
 pub use thread::{HistoryQueue, HistoryWriter, Retries, Stopped};
 pub use uploader::Sent;
 
+use crate::faults;
 use ledger::Ledger;
 use manifest::Manifest;
 use roll::{OpenRoll, SealedRoll};
@@ -139,6 +142,7 @@ impl History {
             let entry = roll.write(&self.dir, &self.options)?;
             tracing::debug!(first_tick = %entry.first_tick, last_tick = %entry.last_tick, files = entry.files.len(), "history roll written");
             self.ledger.roll(entry)?;
+            faults::passed("history-listed");
             self.sealed.pop_front();
         }
         Ok(())

@@ -174,6 +174,7 @@ fn write(path: &Path, batch: &RecordBatch, version: ModelVersion) -> Result<(), 
     let buffered = writer.into_inner().map_err(encode)?;
     let file = buffered.into_inner().map_err(|error| failed("write", &temporary)(error.into_error()))?;
     file.sync_all().map_err(failed("sync", &temporary))?;
+    crate::faults::point("snapshot-half").map_err(failed("sync", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("rename the finished file to", path))
 }
 

@@ -19,6 +19,7 @@ use crate::cli::ForgetArgs;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::edge::Saying;
+use crate::faults;
 use crate::history::{Erased, History};
 use crate::hub::{Claim, claim};
 use crate::log::LogReader;
@@ -96,9 +97,13 @@ fn erase(parts: &Parts, names: &BTreeSet<String>) -> anyhow::Result<Erased> {
         "the newest checkpoint, of tick {}, is not where log and history end; nothing was erased, try again",
         newest.tick
     );
+    faults::passed("erase-begun");
     let erased = history.erase(names)?;
+    faults::passed("erase-history");
     checkpoints.remove_before(newest.tick)?;
+    faults::passed("erase-checkpoints");
     log.remove_through(newest.tick)?;
+    faults::passed("erase-log");
     let snapshot = parts.data.state_dir().join("snapshot");
     if snapshot.is_dir() {
         // The next start publishes it anew.

@@ -102,8 +102,8 @@ impl Owner {
         // On Kafka what was learned is built again from the topics: they are kept whole unless somebody says otherwise.
         let checkpoints =
             embedded.map(|log| Ok::<_, anyhow::Error>((Checkpoints::open(&data.checkpoints_dir())?, log)));
-        let checkpoints = checkpoints.transpose()?;
-        let resumed = match &checkpoints {
+        let mut checkpoints = checkpoints.transpose()?;
+        let resumed = match &mut checkpoints {
             Some((checkpoints, log)) => {
                 recovery::resume(checkpoints, log, covered, &graph(config), config.engine.workers)?
             }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use undercurrent_dataflows::graph::{GraphSettings, Start};
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 
-use crate::checkpoint::{Checkpoints, Entry};
+use crate::checkpoint::{CheckpointError, Checkpoints, Entry};
 use crate::log::EmbeddedLog;
 
 /// What a checkpoint brings back.
@@ -23,25 +23,37 @@ pub(super) struct Resumed {
 
 /// `None` = the whole log is to be read.
 pub(super) fn resume(
-    checkpoints: &Checkpoints,
+    checkpoints: &mut Checkpoints,
     log: &EmbeddedLog,
     covered: Option<Tick>,
     settings: &GraphSettings,
     workers: usize,
 ) -> anyhow::Result<Option<Resumed>> {
-    let (usable, ahead): (Vec<_>, Vec<_>) = checkpoints.entries().iter().partition(|entry| Some(entry.tick) <= covered);
+    let entries = checkpoints.entries().to_vec();
+    let (usable, ahead): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| Some(entry.tick) <= covered);
+    let mut damaged = Vec::new();
     for entry in usable.into_iter().rev() {
-        match one(checkpoints, entry, log, settings, workers) {
-            Ok(resumed) => return Ok(Some(resumed)),
+        match one(checkpoints, &entry, log, settings, workers) {
+            Ok(resumed) => {
+                // One that cannot be read is no reserve: the log must not be cut as if it were.
+                checkpoints.remove(&damaged)?;
+                return Ok(Some(resumed));
+            }
             Err(error) => {
                 tracing::warn!(tick = %entry.tick, error = %format!("{error:#}"), "a checkpoint is of no use; trying an older one");
+                if error.downcast_ref::<CheckpointError>().is_some_and(CheckpointError::is_lasting) {
+                    damaged.push(entry.tick);
+                }
             }
         }
     }
-    let Some(floor) = log.floor() else { return Ok(None) };
+    let Some(floor) = log.floor() else {
+        checkpoints.remove(&damaged)?;
+        return Ok(None);
+    };
     // The log alone does not do any more. History that was taken away cannot come back, but what was learned can.
     for entry in ahead {
-        if let Ok(resumed) = one(checkpoints, entry, log, settings, workers) {
+        if let Ok(resumed) = one(checkpoints, &entry, log, settings, workers) {
             tracing::warn!(
                 from = %floor, to = %resumed.tick,
                 "the history does not reach the oldest checkpoint: rows of these ticks are missing in it for good"

@@ -28,6 +28,7 @@ pub(super) fn state(args: &StateArgs) -> anyhow::Result<ExitCode> {
     let (said, holds) = match args.command {
         StateCommand::Show => (show(&data)?, true),
         StateCommand::Verify => verify(&data, &config)?,
+        StateCommand::Repair => super::repair::repair(&data, &config)?,
     };
     #[expect(clippy::print_stdout, reason = "the outcome is what the command is asked for")]
     {

@@ -25,6 +25,16 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// The checkpoint is gone or spoiled: no other program, and no other moment, reads it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::OtherFormat { .. } | Self::Manifest { .. } | Self::Newer { .. } => false,
+        }
+    }
+
     pub(super) fn io(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { attempt, path, source }

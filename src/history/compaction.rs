@@ -23,6 +23,7 @@ use super::manifest::FileEntry;
 use super::options::Compaction;
 use super::parquet_file::{self, Content, OffsetRanges};
 use super::{HistoryError, HistoryOptions, disk, roll};
+use crate::faults;
 
 const BATCH_ROWS: usize = 8192;
 /// Small files that are merged however small they are beside the largest.
@@ -101,6 +102,8 @@ impl Merge {
         let name = format!("{below}/{}", roll::file_name(ticks.0, ticks.1));
         let path = dir.join(&name);
 
+        let point = |name| faults::point(name).map_err(HistoryError::io("write", &path));
+        point("compaction-begun")?;
         let offsets = self.offsets();
         let content = Content { table: self.table, ticks, offsets: &offsets };
         let schema = self.table.schema();
@@ -119,6 +122,7 @@ impl Merge {
         if let Some(parent) = path.parent() {
             disk::sync_dir(parent)?;
         }
+        point("compaction-written")?;
         Ok(FileEntry {
             table: self.table.name().to_owned(),
             path: name,

@@ -21,6 +21,7 @@ use super::aside::REPLACED;
 use super::manifest::{Change, EditEntry, FileEntry, Reason};
 use super::parquet_file::{self, Content};
 use super::{History, HistoryError, disk, roll};
+use crate::faults;
 
 /// Columns in which a session or a principal is named: what holds one of the names goes as a row.
 const NAMING: [&str; 5] = ["session_id", "principal", "entity", "subject", "exemplar"];
@@ -47,6 +48,7 @@ impl History {
             let adds = if rows == 0 { Vec::new() } else { vec![self.rewrite(table, &file, kept)?] };
             let edit = EditEntry { reason: Reason::Erasure, removes: vec![file.path.clone()], adds };
             self.ledger.append(Change::Edit(edit))?;
+            faults::passed("erase-listed");
             remove(&self.dir.join(&file.path))?;
             erased.files += 1;
             erased.rows += file.rows - rows;
@@ -108,6 +110,7 @@ impl History {
             .map_err(|source| HistoryError::Encode { path: path.clone(), source })?;
         disk::write_whole(&path, &bytes)?;
         path.parent().map_or(Ok(()), disk::sync_dir)?;
+        faults::point("erase-written").map_err(HistoryError::io("write", &path))?;
         Ok(FileEntry {
             table: file.table.clone(),
             path: name,

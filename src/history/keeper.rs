@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::manifest::{Change, EditEntry, Reason};
 use super::options::Compaction;
 use super::{History, HistoryError, HistoryOptions, compaction, retention};
+use crate::faults;
 
 /// How often it looks for files whose time is over, when nothing is written.
 const LOOK: Duration = Duration::from_secs(5);
@@ -104,7 +105,11 @@ impl Keeper {
     /// One line of the manifest, then the files that it took away.
     fn edit(&mut self, edit: EditEntry) -> Result<(), HistoryError> {
         let removes = edit.removes.clone();
+        let merges = edit.reason == Reason::Compaction;
         let version = self.ledger.append(Change::Edit(edit))?;
+        if merges {
+            faults::passed("compaction-listed");
+        }
         removes.into_iter().try_for_each(|path| self.aside.take(path, version))
     }
 

@@ -62,6 +62,8 @@ pub enum Reason {
     Retention,
     /// Somebody's rows were taken out.
     Erasure,
+    /// They were not what was written.
+    Damage,
 }
 
 /// Files in the place of others.

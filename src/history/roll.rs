@@ -234,6 +234,11 @@ impl SealedRoll {
         Ok(RollEntry { first_tick: self.first, last_tick: self.last, watermark_us: self.watermark, files })
     }
 
+    /// What goes into the directory `TABLE/date=…/hour=…`.
+    pub(super) fn part_of(self, directory: &str) -> Option<Part> {
+        self.parts.into_iter().find(|part| part.hour.dir(part.table.name()) == Path::new(directory))
+    }
+
     fn entry_of(&self, part: &Part, below: &Path, bytes: &[u8]) -> FileEntry {
         let below: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
         FileEntry {

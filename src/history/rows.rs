@@ -30,6 +30,29 @@ pub struct TickRows {
     pub dead_letters: Vec<DeadLetterRow>,
 }
 
+impl TickRows {
+    /// The rows of one table alone.
+    #[must_use]
+    pub fn only(self, table: Table) -> Self {
+        let Self { tick, watermark, .. } = self;
+        let none = Self { tick, watermark, ..Self::default() };
+        match table {
+            Table::Messages => Self { messages: self.messages, ..none },
+            Table::Calls => Self { calls: self.calls, ..none },
+            Table::Sessions => Self { sessions: self.sessions, ..none },
+            Table::Features => Self { features: self.features, ..none },
+            Table::Models => Self { models: self.models, ..none },
+            Table::Labels => Self { labels: self.labels, ..none },
+            Table::Tools => Self { tools: self.tools, ..none },
+            Table::Alerts => Self { alerts: self.alerts, ..none },
+            Table::Clusters => Self { clusters: self.clusters, ..none },
+            Table::Forecasts => Self { forecasts: self.forecasts, ..none },
+            Table::Telemetry => Self { telemetry: self.telemetry, ..none },
+            Table::DeadLetters => Self { dead_letters: self.dead_letters, ..none },
+        }
+    }
+}
+
 /// Decodes the records of a tick; also says how many were no events.
 #[must_use]
 pub fn messages_of(committed: &CommittedTick) -> (Vec<MessageRow>, usize) {

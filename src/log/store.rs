@@ -103,6 +103,7 @@ impl Store {
         let write = || {
             #[cfg(test)]
             self.fail_if_told()?;
+            crate::faults::point("log-begun")?;
             self.open_tables()?.write(prepared, sync)
         };
         write().map_err(|source| LogError::Write { path: self.path.clone(), tick: prepared.tick.tick, source })

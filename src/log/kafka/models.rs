@@ -22,6 +22,7 @@ use super::client::{Plain, complain, say};
 use super::model_parts::{Assembly, parts_of};
 use super::options::Brokers;
 use super::{KafkaLogError, KafkaOptions};
+use crate::faults;
 
 /// How long a question to the brokers may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -90,6 +91,7 @@ impl ModelWriter {
             let value = part.encode_to_vec();
             let record = BaseRecord::<str, [u8]>::to(&topic).partition(0).key(&key).payload(&value);
             self.send(record)?;
+            faults::passed("publish-half");
         }
         Ok(())
     }
@@ -102,6 +104,7 @@ impl ModelWriter {
         if self.failed.load(Ordering::Relaxed) {
             return Ok(false);
         }
+        faults::passed("publish-change");
         let topic = self.brokers.topic("model_updates");
         let value = change.encode_to_vec();
         self.send(BaseRecord::<str, [u8]>::to(&topic).partition(0).payload(&value))?;

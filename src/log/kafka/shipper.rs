@@ -17,6 +17,7 @@ use super::delivery::{Delivery, is_refused};
 use super::shared::Shared;
 use super::window::{OnItsWay, Window};
 use super::{KafkaLogError, KafkaOptions};
+use crate::faults;
 
 /// How often the log says that time passes.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -253,6 +254,8 @@ impl Shipper {
                 let number = window.push(event, partition, None, now);
                 self.send(&mut window, number);
             }
+            drop(window);
+            faults::passed("produce-half");
         }
         self.shared.window().claim(room);
     }
@@ -269,6 +272,7 @@ impl Shipper {
             self.stuck = Some(drained);
             return;
         }
+        faults::passed("spill-pushed");
         self.shared.note_full(false);
         self.spilled(drained.events.len());
         self.shared.safe(drained.events.iter().map(|event| &event.id));

@@ -19,6 +19,7 @@ use super::bindings::{self, Stored};
 use super::events::Events;
 use super::shared::{Bound, Shared};
 use super::{KafkaLogError, dead_letters, topics};
+use crate::faults;
 
 /// Bytes of one tick: more than this is the next one's.
 const TICK_BYTES_MAX: usize = 16 << 20;
@@ -210,6 +211,7 @@ impl Open {
                 tracing::warn!(partition, offset, letters, "records that are no events; topic dead_letters has them");
             }
             self.unbound = Some(prepared);
+            faults::passed("bind-begun");
         }
         let started = Instant::now();
         loop {
@@ -230,6 +232,7 @@ impl Open {
         if let Some(metrics) = &shared.options.metrics {
             metrics.bound(started.elapsed());
         }
+        faults::passed("bind-done");
         self.last_bound = Some(started);
         Ok(self.unbound.take().map(|bound| bound.tick))
     }
