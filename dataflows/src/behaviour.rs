@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::rows::{AlertKind, CallOutcome, CallRow};
+use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
 use crate::model::{Model, Part, in_full, name_hash, term_bin, term_value};
@@ -42,7 +43,7 @@ const TOOLS_MAX: usize = 10_000;
 /// The blocks that are not full.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Behaviours {
-    tools: BTreeMap<(String, String), Block>,
+    tools: BTreeMap<(Text, Text), Block>,
 }
 
 /// The last calls of one tool, as profiles.

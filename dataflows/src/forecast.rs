@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, EntityKind, FeatureRow, ForecastRow, Source};
+use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
 use crate::sessions::Counters;
@@ -41,7 +42,7 @@ const BURST_ERRORS: f64 = 6.0;
 /// The minutes of every server and tool.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Forecasts {
-    series: BTreeMap<(EntityKind, String, String), Series>,
+    series: BTreeMap<(EntityKind, Text, Text), Series>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -9,10 +9,11 @@ mod histogram;
 mod publish;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
+use undercurrent_schemas::text::Text;
 use undercurrent_schemas::v1::TermKind;
 
 pub use bins::{REPORTED_BINS, SCORE_BINS, TERM_BINS, reported_bin, reported_value, score_bin, term_bin, term_value};
@@ -32,6 +33,9 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 pub struct Model {
     version: ModelVersion,
     sums: Map<Entry, u64>,
+    /// Of the sums, those of values: by far the most, and each rarely asked for. Apart, so that what is asked for all the
+    /// time stays close together in memory.
+    values: Map<(u64, u64, u32), u64>,
     names: Map<u64, Arc<str>>,
     marginals: Map<(Part, u64), Marginal>,
     distinct_values: Map<(u64, u64), u64>,
@@ -40,6 +44,14 @@ pub struct Model {
     tools: Map<u64, Vec<u64>>,
     /// Of a tool's latencies, sizes and outcomes: counts by bin, sorted.
     profiles: Map<(Part, u64, u64), Vec<(u32, u64)>>,
+}
+
+/// The names of terms, in the order of their histograms: rows share them.
+static CALL_TERM_NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| names_of(&CALL_TERMS));
+static SESSION_TERM_NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| names_of(&SESSION_TERMS));
+
+fn names_of(terms: &[TermKind]) -> Vec<Text> {
+    terms.iter().map(|term| term.name().into()).collect()
 }
 
 /// What a part of a scope adds up to.
@@ -89,7 +101,11 @@ impl Model {
     /// An entry's count.
     #[must_use]
     pub fn count(&self, part: Part, scope: u64, key: u64, bin: u32) -> u64 {
-        self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
+        let total = match part {
+            Part::Value => self.values.get(&(scope, key, bin)),
+            _ => self.sums.get(&Entry { part, scope, key, bin }),
+        };
+        total.copied().unwrap_or(0)
     }
 
     /// How often something was seen: an entry's count in whole sessions' worth.
@@ -105,16 +121,15 @@ impl Model {
 
     /// The scope and the key of an entry as people read them; a hash whose name is not known is written as one.
     #[must_use]
-    pub fn words(&self, entry: &Entry) -> (String, String) {
-        let name = |hash: u64| self.name(hash).map_or_else(|| format!("{hash:016x}"), |name| name.to_string());
-        let term =
-            |terms: &[TermKind]| terms.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned());
+    pub fn words(&self, entry: &Entry) -> (Text, Text) {
+        let name = |hash: u64| self.name(hash).map_or_else(|| format!("{hash:016x}").into(), Text::from);
+        let term = |terms: &[Text]| terms.get(entry.key as usize).cloned().unwrap_or_default();
         let key = match entry.part {
-            Part::CallTerm => term(&CALL_TERMS),
-            Part::SessionTerm => term(&SESSION_TERMS),
-            Part::Cell => format!("{:016x}", entry.key),
+            Part::CallTerm => term(&CALL_TERM_NAMES),
+            Part::SessionTerm => term(&SESSION_TERM_NAMES),
+            Part::Cell => format!("{:016x}", entry.key).into(),
             Part::Sessions | Part::LabelledSessions | Part::Places | Part::CallScore | Part::SessionScore => {
-                String::new()
+                Text::default()
             }
             Part::Tool
             | Part::Departures
@@ -145,7 +160,11 @@ impl Model {
     /// Entries with a count, sorted: the whole model as one change on nothing.
     #[must_use]
     pub fn as_change(&self) -> ModelChange {
-        let mut totals: Vec<_> = self.sums.iter().map(|(entry, total)| (*entry, *total)).collect();
+        let value = |(&(scope, key, bin), total): (&(u64, u64, u32), &u64)| {
+            (Entry { part: Part::Value, scope, key, bin }, *total)
+        };
+        let others = self.sums.iter().map(|(entry, total)| (*entry, *total));
+        let mut totals: Vec<_> = self.values.iter().map(value).chain(others).collect();
         totals.sort_unstable();
         let mut names: Vec<_> = self.names.iter().map(|(hash, name)| (*hash, Arc::clone(name))).collect();
         names.sort_unstable();
@@ -196,7 +215,10 @@ impl Model {
     }
 
     fn set(&mut self, entry: Entry, total: u64) {
-        let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
+        let before = match entry.part {
+            Part::Value => replace(&mut self.values, (entry.scope, entry.key, entry.bin), total),
+            _ => replace(&mut self.sums, entry, total),
+        };
         match entry.part {
             Part::Tool => {
                 self.marginal_mut(entry.part, entry.scope).change(before, total);
@@ -252,6 +274,11 @@ impl Model {
             | Part::Reported => {}
         }
     }
+}
+
+/// The total before; one of 0 is not kept.
+fn replace<K: std::hash::Hash + Eq>(totals: &mut Map<K, u64>, key: K, total: u64) -> u64 {
+    if total == 0 { totals.remove(&key) } else { totals.insert(key, total) }.unwrap_or(0)
 }
 
 impl PartialEq for Model {

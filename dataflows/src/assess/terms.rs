@@ -1,6 +1,6 @@
 //! The terms of a call and of a session: named numbers that grow with strangeness.
 
-use undercurrent_schemas::ids::stable_hash;
+use undercurrent_schemas::ids::stable_hash_pair;
 use undercurrent_schemas::v1::{self, TermKind};
 
 use super::{Labelled, surprise};
@@ -75,19 +75,19 @@ pub struct SessionTerms {
 /// Key of a transition in the model.
 #[must_use]
 pub fn transition_key(previous: u64, tool: u64) -> u64 {
-    stable_hash(&[&previous.to_le_bytes(), &tool.to_le_bytes()])
+    stable_hash_pair(previous, tool)
 }
 
 /// Key of a flow edge in the model.
 #[must_use]
 pub fn flow_key(parameter: u64, source: u64) -> u64 {
-    stable_hash(&[&parameter.to_le_bytes(), &source.to_le_bytes()])
+    stable_hash_pair(parameter, source)
 }
 
 /// Key of a tool's argument shape in the model.
 #[must_use]
 pub fn shape_key(tool: u64, shape: u64) -> u64 {
-    stable_hash(&[&tool.to_le_bytes(), &shape.to_le_bytes()])
+    stable_hash_pair(tool, shape)
 }
 
 /// A call's terms by this model: a pure function of what is known before the call is forwarded.

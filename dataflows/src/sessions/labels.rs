@@ -42,7 +42,8 @@ impl PartitionSessions {
     pub(super) fn forget_principal(&mut self, event: &v1::Event, out: &mut Outbox) {
         let of_principal = self.sessions.values().map(|session| &session.identity);
         let of_principal = of_principal.filter(|of| *of.principal == *event.principal && *of.tenant == *event.tenant);
-        let ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
+        let mut ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
+        ids.sort_unstable();
         for session_id in ids {
             let parts = self.forgotten(&session_id, out);
             self.said(&v1::Event { session_id, ..event.clone() }, FORGET, parts, out);

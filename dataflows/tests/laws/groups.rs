@@ -22,7 +22,7 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
                 principal: "".into(),
                 server: "".into(),
                 session_id: "".into(),
-                tool: String::new(),
+                tool: Default::default(),
                 entities: [EntityKey::of("", EntityKind::Server, b""); 4],
                 is_error,
                 request_bytes: request_bytes.into(),

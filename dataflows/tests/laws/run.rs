@@ -101,7 +101,7 @@ impl Run {
         }
         features.retain(|_, multiplicity| *multiplicity != 0);
         let parts = self.outputs.iter().flat_map(|output| &output.sessions).map(|row| LearnedPart {
-            session_id: row.session_id.clone(),
+            session_id: row.session_id.to_string(),
             started: row.started_at,
             ended: row.ended_at,
             messages: row.messages,
@@ -109,9 +109,9 @@ impl Run {
             errors: row.errors,
         });
         let calls = self.outputs.iter().flat_map(|output| &output.calls).map(|row| LearnedCall {
-            session_id: row.session_id.clone(),
+            session_id: row.session_id.to_string(),
             ts: row.ts,
-            tool: row.tool.clone(),
+            tool: row.tool.to_string(),
             outcome: row.outcome,
             latency_us: row.latency_us,
             response_bytes: row.response_bytes,
