@@ -5,6 +5,7 @@
 
 mod bins;
 mod entry;
+mod flows;
 mod histogram;
 mod publish;
 
@@ -21,7 +22,10 @@ pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
 
+pub(crate) use flows::Flow;
 pub(crate) use histogram::Histograms;
+
+use flows::Flows;
 
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
 
@@ -33,12 +37,10 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 pub struct Model {
     version: ModelVersion,
     sums: Map<Entry, u64>,
-    /// Of the sums, those of values: by far the most, and each rarely asked for. Apart, so that what is asked for all the
-    /// time stays close together in memory.
-    values: Map<(u64, u64, u32), u64>,
+    /// Of the sums, those of flow edges.
+    flows: Flows,
     names: Map<u64, Arc<str>>,
     marginals: Map<(Part, u64), Marginal>,
-    distinct_values: Map<(u64, u64), u64>,
     histograms: Map<(Part, u64), Histograms>,
     /// By server: the tools that were called, sorted.
     tools: Map<u64, Vec<u64>>,
@@ -101,11 +103,10 @@ impl Model {
     /// An entry's count.
     #[must_use]
     pub fn count(&self, part: Part, scope: u64, key: u64, bin: u32) -> u64 {
-        let total = match part {
-            Part::Value => self.values.get(&(scope, key, bin)),
-            _ => self.sums.get(&Entry { part, scope, key, bin }),
-        };
-        total.copied().unwrap_or(0)
+        if Flows::has(part) {
+            return self.flows.count(part, scope, key, bin);
+        }
+        self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
     }
 
     /// How often something was seen: an entry's count in whole sessions' worth.
@@ -160,11 +161,8 @@ impl Model {
     /// Entries with a count, sorted: the whole model as one change on nothing.
     #[must_use]
     pub fn as_change(&self) -> ModelChange {
-        let value = |(&(scope, key, bin), total): (&(u64, u64, u32), &u64)| {
-            (Entry { part: Part::Value, scope, key, bin }, *total)
-        };
         let others = self.sums.iter().map(|(entry, total)| (*entry, *total));
-        let mut totals: Vec<_> = self.values.iter().map(value).chain(others).collect();
+        let mut totals: Vec<_> = self.flows.entries().chain(others).collect();
         totals.sort_unstable();
         let mut names: Vec<_> = self.names.iter().map(|(hash, name)| (*hash, Arc::clone(name))).collect();
         names.sort_unstable();
@@ -185,9 +183,9 @@ impl Model {
         self.marginals.get(&(part, scope)).copied().unwrap_or_default()
     }
 
-    /// Values that a parameter took from one source and that differ from each other.
-    pub(crate) fn distinct_values(&self, scope: u64, flow: u64) -> u64 {
-        self.distinct_values.get(&(scope, flow)).copied().unwrap_or(0)
+    /// What is known of a flow edge.
+    pub(crate) fn flow(&self, scope: u64, flow: u64) -> Option<&Flow> {
+        self.flows.get(scope, flow)
     }
 
     pub(crate) fn histograms(&self, part: Part, scope: u64) -> Option<&Histograms> {
@@ -215,10 +213,10 @@ impl Model {
     }
 
     fn set(&mut self, entry: Entry, total: u64) {
-        let before = match entry.part {
-            Part::Value => replace(&mut self.values, (entry.scope, entry.key, entry.bin), total),
-            _ => replace(&mut self.sums, entry, total),
-        };
+        if Flows::has(entry.part) {
+            return self.flows.set(entry, total);
+        }
+        let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
         match entry.part {
             Part::Tool => {
                 self.marginal_mut(entry.part, entry.scope).change(before, total);
@@ -240,10 +238,6 @@ impl Model {
                 }
             }
             Part::Sessions => self.marginal_mut(Part::Sessions, GLOBAL).change(before, total),
-            Part::Value => {
-                let distinct = self.distinct_values.entry((entry.scope, entry.key)).or_default();
-                *distinct = *distinct + u64::from(total > 0) - u64::from(before > 0);
-            }
             Part::CallTerm | Part::SessionTerm | Part::CallScore | Part::SessionScore => {
                 let (terms, bins) = match entry.part {
                     Part::CallTerm => (CALL_TERMS.len(), TERM_BINS),
@@ -264,6 +258,7 @@ impl Model {
             | Part::Transition
             | Part::Parameter
             | Part::Flow
+            | Part::Value
             | Part::RequestBytes
             | Part::Place
             | Part::ToolSessions
@@ -274,11 +269,6 @@ impl Model {
             | Part::Reported => {}
         }
     }
-}
-
-/// The total before; one of 0 is not kept.
-fn replace<K: std::hash::Hash + Eq>(totals: &mut Map<K, u64>, key: K, total: u64) -> u64 {
-    if total == 0 { totals.remove(&key) } else { totals.insert(key, total) }.unwrap_or(0)
 }
 
 impl PartialEq for Model {

@@ -97,36 +97,39 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
     let transition = transition_key(past.previous, call.tool);
     let shape = shape_key(call.tool, call.shape);
     let skip = surprise::skip(model, scope, past, call.tool);
+    let counts = surprise::ToolCounts {
+        all: model.marginal(Part::Tool, scope),
+        tool: model.count(Part::Tool, scope, call.tool, 0),
+        departures: model.count(Part::Departures, scope, past.previous, 0),
+        transition: model.count(Part::Transition, scope, transition, 0),
+        shape: model.count(Part::Shape, scope, shape, 0),
+    };
     let of_tool = Witness {
         tool: call.tool,
         previous: past.previous,
-        occasions: occasions(model.marginal(Part::Tool, scope).total),
-        alike: occasions(model.count(Part::Tool, scope, call.tool, 0)),
+        occasions: occasions(counts.all.total),
+        alike: occasions(counts.tool),
         ..Witness::default()
     };
-    let of_transition = Witness {
-        occasions: occasions(model.count(Part::Departures, scope, past.previous, 0)),
-        alike: occasions(model.count(Part::Transition, scope, transition, 0)),
-        ..of_tool
-    };
+    let of_transition =
+        Witness { occasions: occasions(counts.departures), alike: occasions(counts.transition), ..of_tool };
     let of_skip = Witness {
         previous: skip.earlier,
         occasions: occasions(model.count(Part::ToolSessions, scope, skip.earlier, 0)),
         alike: occasions(model.count(Part::Before, scope, transition_key(skip.earlier, call.tool), 0)),
         ..of_tool
     };
-    let of_shape =
-        Witness { occasions: of_tool.alike, alike: occasions(model.count(Part::Shape, scope, shape, 0)), ..of_tool };
+    let of_shape = Witness { occasions: of_tool.alike, alike: occasions(counts.shape), ..of_tool };
     let LeafTerms { place, origin, fresh, new_hosts, new_host } = of_leaves;
     CallTerms {
         values: [
-            surprise::transition(model, scope, past.previous, call.tool, transition),
-            surprise::tool(model, scope, call.tool),
+            counts.transition_bits(),
+            counts.tool_bits(),
             skip.bits,
             place.sum,
             origin.sum,
             fresh.sum,
-            surprise::shape(model, scope, call.tool, shape),
+            counts.shape_bits(),
             call.arguments_bytes as f64,
             call.largest_result_bytes as f64,
             f64::from(new_hosts),
@@ -170,17 +173,17 @@ impl LeafTerms {
         for leaf in &call.leaves {
             let flow = flow_key(leaf.parameter, leaf.source);
             let surprise = surprise::leaf(model, scope, leaf, flow);
-            let from_source = occasions(model.count(Part::Flow, scope, flow, 0));
+            let from_source = occasions(surprise.from_source);
             let witness = Witness {
                 tool: call.tool,
                 parameter: leaf.parameter,
                 source: leaf.source,
                 place: leaf.place,
-                occasions: occasions(model.count(Part::Parameter, scope, leaf.parameter, 0)),
+                occasions: occasions(surprise.seen),
                 alike: from_source,
                 ..Witness::default()
             };
-            let at_place = leaf.place_bin().map_or(0, |bin| occasions(model.count(Part::Place, scope, flow, bin)));
+            let at_place = occasions(surprise.at_place);
             terms.place.add(surprise.place, Witness { occasions: from_source, alike: at_place, ..witness });
             terms.origin.add(surprise.origin, witness);
             terms.fresh.add(surprise.fresh, Witness { is_new: surprise.is_new, ..witness });
