@@ -123,8 +123,8 @@ fn rows_of(model: &Model) -> Vec<LiveSum> {
         let whole = all.get(&(entry.part, entry.scope)).copied().unwrap_or(*total);
         LiveSum {
             part: entry.part.as_str(),
-            scope,
-            key,
+            scope: scope.to_string(),
+            key: key.to_string(),
             bin: entry.bin,
             scope_hash: entry.scope,
             key_hash: entry.key,
@@ -142,8 +142,8 @@ fn features_of(cache: &Cache) -> Vec<LiveFeature> {
     for (key, live) in cache.features() {
         rows.extend(live.windows.iter().map(|(window, sum)| LiveFeature {
             kind: key.kind,
-            tenant: live.entity.tenant.clone(),
-            entity: live.entity.name.clone(),
+            tenant: live.entity.tenant.to_string(),
+            entity: live.entity.name.to_string(),
             window_start: window.start,
             window_us: window.size_us,
             calls: sum.calls,

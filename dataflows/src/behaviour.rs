@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::{Micros, stable_hash};
 use undercurrent_schemas::rows::{AlertKind, CallOutcome, CallRow};
+use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
 use crate::model::{Model, Part, name_hash, term_bin};
@@ -30,7 +31,7 @@ const TOOLS_MAX: usize = 10_000;
 /// The blocks that are not full.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Behaviours {
-    tools: BTreeMap<(String, String), Block>,
+    tools: BTreeMap<(Text, Text), Block>,
 }
 
 /// The last calls of one tool.
@@ -87,7 +88,7 @@ impl Behaviours {
     /// Takes the calls of forgotten sessions out of the blocks that are not full. What full ones led to was said.
     pub(crate) fn withdraw(&mut self, calls: &[Measure]) {
         for call in calls {
-            let key = (call.server.to_string(), call.tool.clone());
+            let key = (Text::from(&call.server), call.tool.clone());
             let Some(block) = self.tools.get_mut(&key) else { continue };
             let session = session_hash(&call.session_id);
             let is_it = |of: &Called| (of.session, of.ts) == (session, call.ts);

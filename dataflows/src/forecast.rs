@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, EntityKind, FeatureRow, ForecastRow, Source};
+use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
 use crate::sessions::{Counters, Measure};
@@ -46,7 +47,7 @@ pub(crate) struct Forecasts {
 }
 
 /// Kind, tenant and name.
-type SeriesKey = (EntityKind, String, String);
+type SeriesKey = (EntityKind, Text, Text);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Series {
@@ -117,8 +118,9 @@ impl Forecasts {
         for call in calls {
             let start = Micros(call.ts.0.div_euclid(MINUTE_US) * MINUTE_US);
             let of_tool = format!("{}/{}", call.server, call.tool);
-            for (kind, entity) in [(EntityKind::Server, call.server.to_string()), (EntityKind::Tool, of_tool)] {
-                self.correct(&(kind, call.tenant.to_string(), entity), start, |calls| calls - 1, rows);
+            let entities = [(EntityKind::Server, Text::from(&call.server)), (EntityKind::Tool, of_tool.into())];
+            for (kind, entity) in entities {
+                self.correct(&(kind, Text::from(&call.tenant), entity), start, |calls| calls - 1, rows);
             }
         }
     }

@@ -5,14 +5,16 @@
 
 mod bins;
 mod entry;
+mod flows;
 mod histogram;
 mod publish;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
+use undercurrent_schemas::text::Text;
 use undercurrent_schemas::v1::TermKind;
 
 pub use bins::{REPORTED_BINS, SCORE_BINS, TERM_BINS, reported_bin, reported_value, score_bin, term_bin, term_value};
@@ -20,7 +22,10 @@ pub use entry::{Entry, FULL_WEIGHT, GLOBAL, NONE, Part, name_hash, name_text};
 pub use histogram::Tail;
 pub use publish::{Follower, ModelSlot, Publisher};
 
+pub(crate) use flows::Flow;
 pub(crate) use histogram::Histograms;
+
+use flows::Flows;
 
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
 
@@ -32,14 +37,23 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 pub struct Model {
     version: ModelVersion,
     sums: Map<Entry, u64>,
+    /// Of the sums, those of flow edges.
+    flows: Flows,
     names: Map<u64, Arc<str>>,
     marginals: Map<(Part, u64), Marginal>,
-    distinct_values: Map<(u64, u64), u64>,
     histograms: Map<(Part, u64), Histograms>,
     /// By server: the tools that were called, sorted.
     tools: Map<u64, Vec<u64>>,
     /// Of a tool's latencies, sizes, outcomes and shapes: counts by bin, sorted.
     profiles: Map<(Part, u64, u64), Vec<(u32, u64)>>,
+}
+
+/// The names of terms, in the order of their histograms: rows share them.
+static CALL_TERM_NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| names_of(&CALL_TERMS));
+static SESSION_TERM_NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| names_of(&SESSION_TERMS));
+
+fn names_of(terms: &[TermKind]) -> Vec<Text> {
+    terms.iter().map(|term| term.name().into()).collect()
 }
 
 /// What a part of a scope adds up to.
@@ -89,6 +103,9 @@ impl Model {
     /// An entry's count.
     #[must_use]
     pub fn count(&self, part: Part, scope: u64, key: u64, bin: u32) -> u64 {
+        if Flows::has(part) {
+            return self.flows.count(part, scope, key, bin);
+        }
         self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
     }
 
@@ -105,16 +122,15 @@ impl Model {
 
     /// The scope and the key of an entry as people read them; a hash whose name is not known is written as one.
     #[must_use]
-    pub fn words(&self, entry: &Entry) -> (String, String) {
-        let name = |hash: u64| self.name(hash).map_or_else(|| format!("{hash:016x}"), |name| name.to_string());
-        let term =
-            |terms: &[TermKind]| terms.get(entry.key as usize).map_or_else(String::new, |term| term.name().to_owned());
+    pub fn words(&self, entry: &Entry) -> (Text, Text) {
+        let name = |hash: u64| self.name(hash).map_or_else(|| format!("{hash:016x}").into(), Text::from);
+        let term = |terms: &[Text]| terms.get(entry.key as usize).cloned().unwrap_or_default();
         let key = match entry.part {
-            Part::CallTerm => term(&CALL_TERMS),
-            Part::SessionTerm => term(&SESSION_TERMS),
-            Part::Cell => format!("{:016x}", entry.key),
+            Part::CallTerm => term(&CALL_TERM_NAMES),
+            Part::SessionTerm => term(&SESSION_TERM_NAMES),
+            Part::Cell => format!("{:016x}", entry.key).into(),
             Part::Sessions | Part::LabelledSessions | Part::Places | Part::CallScore | Part::SessionScore => {
-                String::new()
+                Text::default()
             }
             Part::Tool
             | Part::Departures
@@ -147,7 +163,8 @@ impl Model {
     /// Entries with a count, sorted: the whole model as one change on nothing.
     #[must_use]
     pub fn as_change(&self) -> ModelChange {
-        let mut totals: Vec<_> = self.sums.iter().map(|(entry, total)| (*entry, *total)).collect();
+        let others = self.sums.iter().map(|(entry, total)| (*entry, *total));
+        let mut totals: Vec<_> = self.flows.entries().chain(others).collect();
         totals.sort_unstable();
         let mut names: Vec<_> = self.names.iter().map(|(hash, name)| (*hash, Arc::clone(name))).collect();
         names.sort_unstable();
@@ -168,9 +185,9 @@ impl Model {
         self.marginals.get(&(part, scope)).copied().unwrap_or_default()
     }
 
-    /// Values that a parameter took from one source and that differ from each other.
-    pub(crate) fn distinct_values(&self, scope: u64, flow: u64) -> u64 {
-        self.distinct_values.get(&(scope, flow)).copied().unwrap_or(0)
+    /// What is known of a flow edge.
+    pub(crate) fn flow(&self, scope: u64, flow: u64) -> Option<&Flow> {
+        self.flows.get(scope, flow)
     }
 
     pub(crate) fn histograms(&self, part: Part, scope: u64) -> Option<&Histograms> {
@@ -198,6 +215,9 @@ impl Model {
     }
 
     fn set(&mut self, entry: Entry, total: u64) {
+        if Flows::has(entry.part) {
+            return self.flows.set(entry, total);
+        }
         let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
         match entry.part {
             Part::Tool => {
@@ -220,10 +240,6 @@ impl Model {
                 }
             }
             Part::Sessions => self.marginal_mut(Part::Sessions, GLOBAL).change(before, total),
-            Part::Value => {
-                let distinct = self.distinct_values.entry((entry.scope, entry.key)).or_default();
-                *distinct = *distinct + u64::from(total > 0) - u64::from(before > 0);
-            }
             Part::CallTerm | Part::SessionTerm | Part::CallScore | Part::SessionScore => {
                 let (terms, bins) = match entry.part {
                     Part::CallTerm => (CALL_TERMS.len(), TERM_BINS),
@@ -244,6 +260,7 @@ impl Model {
             | Part::Transition
             | Part::Parameter
             | Part::Flow
+            | Part::Value
             | Part::RequestBytes
             | Part::Place
             | Part::ToolSessions

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::rows::{CallOutcome, Expected};
+use undercurrent_schemas::text::Text;
 
 use crate::assess::transition2_probability;
 use crate::model::{Model, Part, in_full, term_value};
@@ -53,7 +54,7 @@ impl Expectations {
         });
         let name = next[0].and_then(|tool| model.name(tool));
         Expected {
-            tool: name.map_or_else(String::new, |name| name.to_string()),
+            tool: name.map(Text::from).unwrap_or_default(),
             tool_rank: (1..).zip(next.iter()).find(|(_, of)| **of == Some(tool)).map(|(rank, _)| rank),
             latency_us,
             failure_p,
@@ -65,10 +66,17 @@ impl Expectations {
 /// order of their hashes.
 fn likeliest(model: &Model, scope: u64, last: [u64; 2]) -> [Option<u64>; NEXT] {
     let tools = model.tools(scope).iter().take(TOOLS_MAX);
-    let mut tools: Vec<_> = tools.map(|tool| (transition2_probability(model, scope, last, *tool), *tool)).collect();
-    tools.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(left.cmp(right)));
-    let mut tools = tools.into_iter().map(|(_, tool)| tool);
-    std::array::from_fn(|_| tools.next())
+    let tools = tools.map(|tool| (transition2_probability(model, scope, last, *tool), *tool));
+    let mut likeliest: [Option<(f64, u64)>; NEXT] = [None; NEXT];
+    for (probability, tool) in tools {
+        // Sorted by their hashes: of equals the first stays in front.
+        let at = likeliest.iter().position(|other| other.is_none_or(|(other, _)| other < probability));
+        if let Some(at) = at {
+            likeliest[at..].rotate_right(1);
+            likeliest[at] = Some((probability, tool));
+        }
+    }
+    likeliest.map(|of| of.map(|(_, tool)| tool))
 }
 
 /// The median of a tool's latencies.

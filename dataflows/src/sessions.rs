@@ -13,9 +13,10 @@ mod names;
 mod outbox;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{EndReason, EntityKind};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
@@ -25,7 +26,7 @@ pub use names::Dictionary;
 pub use outbox::{Counters, Measure, Outbox};
 pub use watch::Rules;
 
-use calls::{Calls, Settled};
+use calls::{Calls, RequestText, Settled};
 use contribution::Contribution;
 use watch::Watch;
 
@@ -33,7 +34,6 @@ use crate::assess::LeftOut;
 use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
-use crate::predict::Expectations;
 use crate::session::{Answer, CallFact, SessionFact, none};
 use crate::shared;
 
@@ -110,11 +110,14 @@ impl Default for Settings {
     }
 }
 
+/// By id: looked up at every message, and wherever their order shows, put in order first.
+type Sessions = HashMap<Arc<str>, Session, RandomState>;
+
 /// All sessions of one partition: what they are between ticks is what a checkpoint holds.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct PartitionSessions {
     #[serde(with = "image::sessions")]
-    sessions: BTreeMap<Arc<str>, Session>,
+    sessions: Sessions,
     /// When to look at a session again: never later than something of it falls due. Each session knows its own entry.
     #[serde(skip)]
     due: BTreeSet<(Micros, Arc<str>)>,
@@ -138,9 +141,6 @@ struct Learning {
     definitions: LastSeen,
     /// The watermark of the tick before: calls that are settled now are settled at it.
     settled_at: Micros,
-    /// Made again as they are asked for.
-    #[serde(skip)]
-    expectations: Expectations,
 }
 
 /// Whose session it is: the same in every row.
@@ -207,7 +207,7 @@ impl PartitionSessions {
     #[must_use]
     pub fn new(partition: Partition, settings: Settings) -> Self {
         Self {
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             due: BTreeSet::new(),
             watermark: Micros(i64::MIN),
             kept: BTreeSet::new(),
@@ -218,7 +218,6 @@ impl PartitionSessions {
                 open: 0,
                 definitions: LastSeen::default(),
                 settled_at: Micros(i64::MIN),
-                expectations: Expectations::default(),
             },
         }
     }
@@ -235,10 +234,12 @@ impl PartitionSessions {
     }
 
     /// One event, in the order of offsets, duplicates already dropped.
-    pub fn event(&mut self, offset: Offset, event: &v1::Event, model: Option<&Model>, out: &mut Outbox) {
+    pub fn event(&mut self, offset: Offset, mut event: v1::Event, model: Option<&Model>, out: &mut Outbox) {
         let ts = Micros(event.ts_us);
-        match &event.body {
-            Some(Body::Message(message)) => self.message(offset, event, message, model, out),
+        let body = event.body.take();
+        let event = &event;
+        match body {
+            Some(Body::Message(message)) => self.message(offset, event, *message, model, out),
             Some(Body::SessionEnd(_)) => self.end(&event.session_id, ts, model, out),
             Some(Body::Gap(gap)) => {
                 out.counters.gaps += 1;
@@ -258,7 +259,7 @@ impl PartitionSessions {
         &mut self,
         offset: Offset,
         event: &v1::Event,
-        message: &v1::Message,
+        mut message: v1::Message,
         model: Option<&Model>,
         out: &mut Outbox,
     ) {
@@ -280,20 +281,25 @@ impl PartitionSessions {
             kept.extend(session.close(None, EndReason::Idle, model, learning, out));
         }
         let was_open = session.open.is_some();
-        let part = session.part_of(ts, message, *watermark);
+        let part = session.part_of(ts, &message, *watermark);
         learning.open += usize::from(session.open.is_some() && !was_open);
-        session.look_at(message, ts, learning, out);
-        let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
-        let settled = match call {
+        session.look_at(&message, ts, learning, out);
+        let call = CallFact::of(&message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
+        match call {
             Some(call) => {
                 let last = session.next_of(part, call.tool);
-                let expected = learning.expectations.of(model, session.identity.scope, last, call.tool);
-                session.calls.request(part, message, call, expected, &learning.settings).into_iter().collect()
+                let expected = out.expectations.of(model, session.identity.scope, last, call.tool);
+                let tool = learning.dictionary.shared(call.tool);
+                let text = RequestText::of(&mut message, tool, expected);
+                let settled = session.calls.request(part, text, call, &learning.settings);
+                session.settle(settled, learning, out);
             }
-            None if is_answer(message) => session.calls.response(message, ts, &timing),
-            None => Vec::new(),
-        };
-        session.settle(settled, learning, out);
+            None if is_answer(&message) => {
+                let settled = session.calls.response(&message, ts, &timing);
+                session.settle(settled, learning, out);
+            }
+            None => {}
+        }
         session.reschedule(&timing, due);
         self.drop_oldest_kept();
     }
@@ -382,7 +388,9 @@ impl Identity {
     /// Of the server, the tool, the principal and the session: whose features a call of this tool changes.
     fn entities_of(&self, tool: u64) -> [EntityKey; 4] {
         let [server, principal, session] = self.entities;
-        let name = [self.scope.to_le_bytes(), tool.to_le_bytes()].concat();
+        let mut name = [0; 16];
+        name[..8].copy_from_slice(&self.scope.to_le_bytes());
+        name[8..].copy_from_slice(&tool.to_le_bytes());
         [server, EntityKey::of(&self.tenant, EntityKind::Tool, &name), principal, session]
     }
 }
@@ -465,11 +473,11 @@ impl Session {
 
     /// Settled calls become rows and measures, and facts of the part that they belong to.
     fn settle(&mut self, settled: impl IntoIterator<Item = Settled>, learning: &mut Learning, out: &mut Outbox) {
-        for call in settled {
+        for mut call in settled {
             let answer = call.answer(learning.settled_at);
-            call.report(&answer, &self.identity, learning.partition, out);
             let scope = self.identity.scope;
             let score = call.score();
+            call.report(&answer, &self.identity, learning.partition, out);
             if let Some(closed) = self.closed.iter_mut().find(|part| part.number == call.part) {
                 if let Some(score) = score {
                     closed.contribution.call_score(scope, score, out);

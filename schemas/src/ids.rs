@@ -50,17 +50,32 @@ impl Micros {
 /// Parts are separated, so `("ab", "c")` and `("a", "bc")` differ.
 #[must_use]
 pub fn stable_hash(parts: &[&[u8]]) -> u64 {
-    // Names are short: hashing a few bytes at once costs a tenth of setting up a stream.
-    let mut joined = [0_u8; 240];
+    // Names are short: hashing a few bytes at once costs a tenth of setting up a stream, and most fit a cache line.
+    joined_hash::<64>(parts).or_else(|| joined_hash::<240>(parts)).unwrap_or_else(|| long_hash(parts))
+}
+
+fn joined_hash<const ROOM: usize>(parts: &[&[u8]]) -> Option<u64> {
+    let mut joined = [0_u8; ROOM];
     let mut length = 0;
     for part in parts {
         let (prefix, end) = ((part.len() as u32).to_le_bytes(), length + 4 + part.len());
-        let Some(to) = joined.get_mut(length..end) else { return long_hash(parts) };
+        let to = joined.get_mut(length..end)?;
         to[..4].copy_from_slice(&prefix);
         to[4..].copy_from_slice(part);
         length = end;
     }
-    xxhash_rust::xxh3::xxh3_64(&joined[..length])
+    Some(xxhash_rust::xxh3::xxh3_64(&joined[..length]))
+}
+
+/// [`stable_hash`] of two numbers, little endian: what most keys are made of.
+#[must_use]
+pub fn stable_hash_pair(first: u64, second: u64) -> u64 {
+    let mut joined = [0_u8; 24];
+    joined[0] = 8;
+    joined[4..12].copy_from_slice(&first.to_le_bytes());
+    joined[12] = 8;
+    joined[16..].copy_from_slice(&second.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&joined)
 }
 
 fn long_hash(parts: &[&[u8]]) -> u64 {
@@ -95,7 +110,8 @@ mod tests {
 
     #[test]
     fn long_and_short_are_hashed_alike() {
-        for length in [0, 1, 16, 100, 231, 232, 233, 1_000] {
+        assert_eq!(stable_hash_pair(7, u64::MAX), stable_hash(&[&7_u64.to_le_bytes(), &u64::MAX.to_le_bytes()]));
+        for length in [0, 1, 16, 52, 53, 100, 231, 232, 233, 1_000] {
             let parts = [&vec![7_u8; length][..], b"tail"];
             assert_eq!(stable_hash(&parts), long_hash(&parts), "{length}");
         }

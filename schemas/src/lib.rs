@@ -9,6 +9,7 @@ pub mod otlp;
 pub mod rows;
 pub mod tables;
 mod terms;
+pub mod text;
 
 /// The protobuf types of `proto/undercurrent/v1`.
 #[allow(missing_debug_implementations, clippy::all, reason = "generated code")]

@@ -1,6 +1,7 @@
 //! Rows of the history, as the engine makes them; `tables` turns them into Arrow.
 
 use crate::ids::{Micros, ModelVersion, Offset, Partition, Tick};
+use crate::text::Text;
 use crate::v1;
 
 /// Where a derived row comes from: unique in its table, and the order of its rows.
@@ -52,15 +53,15 @@ impl CallOutcome {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CallRow {
     pub source: Source,
-    pub tenant: String,
-    pub principal: String,
-    pub server: String,
-    pub session_id: String,
+    pub tenant: Text,
+    pub principal: Text,
+    pub server: Text,
+    pub session_id: Text,
     /// Time of the request.
     pub ts: Micros,
     /// The JSON-RPC id; strings without their quotes.
     pub jsonrpc_id: String,
-    pub tool: String,
+    pub tool: Text,
     pub outcome: CallOutcome,
     /// `error.type`; empty = none.
     pub error_type: String,
@@ -80,7 +81,7 @@ pub struct CallRow {
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Expected {
     /// The likeliest tool; empty = nothing was expected.
-    pub tool: String,
+    pub tool: Text,
     /// 1 to 3: the place of the tool that was called among those expected; `None` = not among them.
     pub tool_rank: Option<u32>,
     pub latency_us: Option<i64>,
@@ -115,10 +116,10 @@ impl EndReason {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SessionRow {
     pub source: Source,
-    pub tenant: String,
-    pub principal: String,
-    pub server: String,
-    pub session_id: String,
+    pub tenant: Text,
+    pub principal: Text,
+    pub server: Text,
+    pub session_id: Text,
     pub part: u32,
     pub started_at: Micros,
     /// Time of its last message.
@@ -405,9 +406,9 @@ pub struct FeatureRow {
     /// `+1`: these values hold from this tick on; `-1`: they no longer hold.
     pub diff: i64,
     pub kind: EntityKind,
-    pub tenant: String,
+    pub tenant: Text,
     /// `server`, `server/tool`, the principal, or the session id.
-    pub entity: String,
+    pub entity: Text,
     pub window_start: Micros,
     pub window_us: i64,
     pub calls: i64,
@@ -488,9 +489,9 @@ pub struct ForecastRow {
     /// `+1`: this holds; `-1`: what came was corrected, and this no longer holds.
     pub diff: i64,
     pub kind: EntityKind,
-    pub tenant: String,
+    pub tenant: Text,
     /// `server`, or `server/tool`.
-    pub entity: String,
+    pub entity: Text,
     pub window_start: Micros,
     /// Made before the minute was known; never revised.
     pub expected: f64,
@@ -506,8 +507,8 @@ pub struct ModelRow {
     pub version: ModelVersion,
     pub part: &'static str,
     /// Server name; empty = the global back-off.
-    pub scope: String,
-    pub key: String,
+    pub scope: Text,
+    pub key: Text,
     pub bin: u32,
     pub diff: i64,
 }

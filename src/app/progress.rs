@@ -179,9 +179,9 @@ impl Told {
 fn flagged(row: &SessionRow) -> Option<FlaggedSession> {
     let assessment = row.assessment.as_ref().filter(|_| row.flagged == Some(true))?;
     Some(FlaggedSession {
-        session_id: row.session_id.clone(),
+        session_id: row.session_id.to_string(),
         part: row.part,
-        server: row.server.clone(),
+        server: row.server.to_string(),
         ended_at_us: row.ended_at.0,
         score: assessment.score,
         p_value: assessment.p_value,

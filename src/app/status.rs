@@ -92,7 +92,7 @@ impl AppStatus {
         status.busiest_tools = busiest
             .into_iter()
             .map(|(tool, features)| BusyTool {
-                tool: tool.name.clone(),
+                tool: tool.name.to_string(),
                 calls: features.calls,
                 errors: features.errors,
             })

@@ -1,7 +1,7 @@
 //! Surprise, in bits: -log2 of a smoothed probability that the model's counts give.
 
 use super::terms::{transition_key, transition2_key};
-use crate::model::{Model, Part, in_full};
+use crate::model::{Flow, Marginal, Model, Part, in_full};
 use crate::session::{LeafFact, PLACES, Past, none};
 
 /// Weight of the back-off, in observations.
@@ -11,40 +11,64 @@ fn bits(probability: f64) -> f64 {
     -probability.clamp(f64::MIN_POSITIVE, 1.0).log2()
 }
 
-/// Of calling this tool at all, on this server.
-pub(super) fn tool(model: &Model, scope: u64, tool: u64) -> f64 {
-    bits(tool_probability(model, scope, tool))
+/// What the model counts of a tool that is called after another, with arguments of some shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToolCounts {
+    pub(super) all: Marginal,
+    pub(super) tool: u64,
+    /// Of the tool before.
+    pub(super) departures: u64,
+    pub(super) transition: u64,
+    /// Of the two tools before, in a row.
+    pub(super) both: u64,
+    pub(super) transition2: u64,
+    /// 0: of no shape.
+    pub(super) shape: u64,
 }
 
-fn tool_probability(model: &Model, scope: u64, tool: u64) -> f64 {
-    let all = model.marginal(Part::Tool, scope);
-    (model.seen(Part::Tool, scope, tool, 0) + 0.5) / (in_full(all.total) + 0.5 * (all.distinct as f64 + 1.0))
+impl ToolCounts {
+    pub(super) fn of(model: &Model, scope: u64, [previous, before]: [u64; 2], tool: u64, shape: u64) -> Self {
+        Self {
+            all: model.marginal(Part::Tool, scope),
+            tool: model.count(Part::Tool, scope, tool, 0),
+            departures: model.count(Part::Departures, scope, previous, 0),
+            transition: model.count(Part::Transition, scope, transition_key(previous, tool), 0),
+            both: model.count(Part::Transition, scope, transition_key(before, previous), 0),
+            transition2: model.count(Part::Transition2, scope, transition2_key(before, previous, tool), 0),
+            shape: if shape == 0 { 0 } else { model.count(Part::Shape, scope, shape, 0) },
+        }
+    }
+
+    /// Of calling this tool at all, on this server.
+    pub(super) fn tool_bits(&self) -> f64 {
+        bits(self.tool_probability())
+    }
+
+    /// Of calling this tool right after two others, nearest first: order 2 that backs off to 1, and that to 0.
+    pub(super) fn transition_bits(&self) -> f64 {
+        bits(self.transition_probability())
+    }
+
+    /// Of calling this tool with arguments of this shape.
+    pub(super) fn shape_bits(&self) -> f64 {
+        bits((in_full(self.shape) + 0.5) / (in_full(self.tool) + 1.0))
+    }
+
+    fn tool_probability(&self) -> f64 {
+        (in_full(self.tool) + 0.5) / (in_full(self.all.total) + 0.5 * (self.all.distinct as f64 + 1.0))
+    }
+
+    /// How often two tools came in a row counts whatever followed, the end of the session included: an end is one more
+    /// thing that may come next.
+    fn transition_probability(&self) -> f64 {
+        let one =
+            (in_full(self.transition) + BACK_OFF * self.tool_probability()) / (in_full(self.departures) + BACK_OFF);
+        (in_full(self.transition2) + BACK_OFF * one) / (in_full(self.both) + BACK_OFF)
+    }
 }
 
-/// Of calling this tool right after two others, nearest first: order 2 that backs off to 1, and that to 0.
-pub(super) fn transition(model: &Model, scope: u64, last: [u64; 2], next: u64) -> f64 {
-    bits(transition2_probability(model, scope, last, next))
-}
-
-fn transition_probability(model: &Model, scope: u64, previous: u64, next: u64) -> f64 {
-    let departures = model.seen(Part::Departures, scope, previous, 0);
-    let seen = model.seen(Part::Transition, scope, transition_key(previous, next), 0);
-    (seen + BACK_OFF * tool_probability(model, scope, next)) / (departures + BACK_OFF)
-}
-
-/// Order 2 that backs off to order 1. How often two tools came in a row counts whatever followed, the end of the session
-/// included: an end is one more thing that may come next.
-pub(super) fn transition2_probability(model: &Model, scope: u64, [previous, before]: [u64; 2], next: u64) -> f64 {
-    let one = transition_probability(model, scope, previous, next);
-    let both = model.seen(Part::Transition, scope, transition_key(before, previous), 0);
-    let seen = model.seen(Part::Transition2, scope, transition2_key(before, previous, next), 0);
-    (seen + BACK_OFF * one) / (both + BACK_OFF)
-}
-
-/// Of calling this tool with arguments of this shape.
-pub(super) fn shape(model: &Model, scope: u64, tool: u64, shape: u64) -> f64 {
-    let calls = model.seen(Part::Tool, scope, tool, 0);
-    bits((model.seen(Part::Shape, scope, shape, 0) + 0.5) / (calls + 1.0))
+pub(super) fn transition2_probability(model: &Model, scope: u64, last: [u64; 2], next: u64) -> f64 {
+    ToolCounts::of(model, scope, last, next, 0).transition_probability()
 }
 
 /// What the model knows of a tool that joins a session.
@@ -87,21 +111,36 @@ pub(super) struct LeafSurprise {
     /// Of the value's source and of its being new, or known, from there.
     pub(super) fresh: f64,
     pub(super) is_new: bool,
+    /// What this rests on: counts of the parameter, of those from this source, and of those at this place.
+    pub(super) seen: u64,
+    pub(super) from_source: u64,
+    pub(super) at_place: u64,
 }
 
 /// `flow`: the key of (parameter, source).
 pub(super) fn leaf(model: &Model, scope: u64, leaf: &LeafFact, flow: u64) -> LeafSurprise {
-    let seen = model.seen(Part::Parameter, scope, leaf.parameter, 0);
-    let seen_from_source = model.seen(Part::Flow, scope, flow, 0);
+    let of_parameter = model.count(Part::Parameter, scope, leaf.parameter, 0);
+    let of_flow = model.flow(scope, flow);
+    let from_source = of_flow.map_or(0, |flow| flow.seen);
+    let (seen, seen_from_source) = (in_full(of_parameter), in_full(from_source));
     let source = bits((seen_from_source + 0.5) / (seen + 1.0));
+    let at_place = |bin: u32| of_flow.and_then(|flow| flow.places.get(bin as usize)).copied().unwrap_or(0);
     let place = leaf.place_bin().map_or(0.0, |bin| {
-        let at_place = model.seen(Part::Place, scope, flow, bin);
+        let at_place = in_full(at_place(bin));
         bits((at_place + BACK_OFF * place_probability(model, scope, bin)) / (seen_from_source + BACK_OFF))
     });
-    let distinct = model.distinct_values(scope, flow) as f64;
-    let is_known = model.count(Part::Value, scope, flow, leaf.value_bin()) > 0;
+    let distinct = of_flow.map_or(0, Flow::distinct) as f64;
+    let is_known = of_flow.is_some_and(|flow| flow.has_value(leaf.value_bin()));
     let alike = if is_known { (seen_from_source - distinct).max(0.0) } else { distinct };
-    LeafSurprise { place, origin: source + place, fresh: bits((alike + 0.5) / (seen + 1.0)), is_new: !is_known }
+    LeafSurprise {
+        place,
+        origin: source + place,
+        fresh: bits((alike + 0.5) / (seen + 1.0)),
+        is_new: !is_known,
+        seen: of_parameter,
+        from_source,
+        at_place: leaf.place_bin().map_or(0, at_place),
+    }
 }
 
 /// Of a place, whatever the parameter and the source.

@@ -1,6 +1,6 @@
 //! The terms of a call and of a session: named numbers that grow with strangeness.
 
-use undercurrent_schemas::ids::stable_hash;
+use undercurrent_schemas::ids::{stable_hash, stable_hash_pair};
 use undercurrent_schemas::v1::{self, TermKind};
 
 use super::{Labelled, surprise};
@@ -77,7 +77,7 @@ pub struct SessionTerms {
 /// Key of a transition in the model.
 #[must_use]
 pub fn transition_key(previous: u64, tool: u64) -> u64 {
-    stable_hash(&[&previous.to_le_bytes(), &tool.to_le_bytes()])
+    stable_hash_pair(previous, tool)
 }
 
 /// Key of three tools in a row in the model.
@@ -89,13 +89,13 @@ pub fn transition2_key(before: u64, previous: u64, tool: u64) -> u64 {
 /// Key of a flow edge in the model.
 #[must_use]
 pub fn flow_key(parameter: u64, source: u64) -> u64 {
-    stable_hash(&[&parameter.to_le_bytes(), &source.to_le_bytes()])
+    stable_hash_pair(parameter, source)
 }
 
 /// Key of a tool's argument shape in the model.
 #[must_use]
 pub fn shape_key(tool: u64, shape: u64) -> u64 {
-    stable_hash(&[&tool.to_le_bytes(), &shape.to_le_bytes()])
+    stable_hash_pair(tool, shape)
 }
 
 /// A call's terms by this model: a pure function of what is known before the call is forwarded.
@@ -104,32 +104,37 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
     let of_leaves = LeafTerms::of(model, scope, call);
     let shape = shape_key(call.tool, call.shape);
     let skip = surprise::skip(model, scope, past, call.tool);
+    let counts = surprise::ToolCounts::of(model, scope, [past.previous, past.before], call.tool, shape);
     let of_tool = Witness {
         tool: call.tool,
         previous: past.previous,
-        occasions: occasions(model.marginal(Part::Tool, scope).total),
-        alike: occasions(model.count(Part::Tool, scope, call.tool, 0)),
+        occasions: occasions(counts.all.total),
+        alike: occasions(counts.tool),
         ..Witness::default()
     };
-    let of_transition = transition_witness(model, scope, past, of_tool);
+    let of_transition = if counts.both > 0 {
+        let before = Some(past.before);
+        Witness { before, occasions: occasions(counts.both), alike: occasions(counts.transition2), ..of_tool }
+    } else {
+        Witness { occasions: occasions(counts.departures), alike: occasions(counts.transition), ..of_tool }
+    };
     let of_skip = Witness {
         previous: skip.earlier,
         occasions: occasions(model.count(Part::ToolSessions, scope, skip.earlier, 0)),
         alike: occasions(model.count(Part::Before, scope, transition_key(skip.earlier, call.tool), 0)),
         ..of_tool
     };
-    let of_shape =
-        Witness { occasions: of_tool.alike, alike: occasions(model.count(Part::Shape, scope, shape, 0)), ..of_tool };
+    let of_shape = Witness { occasions: of_tool.alike, alike: occasions(counts.shape), ..of_tool };
     let LeafTerms { place, origin, fresh, new_hosts, new_host } = of_leaves;
     CallTerms {
         values: [
-            surprise::transition(model, scope, [past.previous, past.before], call.tool),
-            surprise::tool(model, scope, call.tool),
+            counts.transition_bits(),
+            counts.tool_bits(),
             skip.bits,
             place.sum,
             origin.sum,
             fresh.sum,
-            surprise::shape(model, scope, call.tool, shape),
+            counts.shape_bits(),
             call.arguments_bytes as f64,
             call.largest_result_bytes as f64,
             f64::from(new_hosts),
@@ -148,20 +153,6 @@ pub fn call_terms(model: &Model, scope: u64, past: Past<'_>, call: &CallFact) ->
             new_host,
             of_tool,
         ],
-    }
-}
-
-/// Of the two tools before, where they came in a row before; else of the one before.
-fn transition_witness(model: &Model, scope: u64, Past { previous, before, .. }: Past<'_>, of_tool: Witness) -> Witness {
-    let both = model.count(Part::Transition, scope, transition_key(before, previous), 0);
-    if both > 0 {
-        let alike = model.count(Part::Transition2, scope, transition2_key(before, previous, of_tool.tool), 0);
-        return Witness { before: Some(before), occasions: occasions(both), alike: occasions(alike), ..of_tool };
-    }
-    Witness {
-        occasions: occasions(model.count(Part::Departures, scope, previous, 0)),
-        alike: occasions(model.count(Part::Transition, scope, transition_key(previous, of_tool.tool), 0)),
-        ..of_tool
     }
 }
 
@@ -187,17 +178,17 @@ impl LeafTerms {
         for leaf in &call.leaves {
             let flow = flow_key(leaf.parameter, leaf.source);
             let surprise = surprise::leaf(model, scope, leaf, flow);
-            let from_source = occasions(model.count(Part::Flow, scope, flow, 0));
+            let from_source = occasions(surprise.from_source);
             let witness = Witness {
                 tool: call.tool,
                 parameter: leaf.parameter,
                 source: leaf.source,
                 place: leaf.place,
-                occasions: occasions(model.count(Part::Parameter, scope, leaf.parameter, 0)),
+                occasions: occasions(surprise.seen),
                 alike: from_source,
                 ..Witness::default()
             };
-            let at_place = leaf.place_bin().map_or(0, |bin| occasions(model.count(Part::Place, scope, flow, bin)));
+            let at_place = occasions(surprise.at_place);
             terms.place.add(surprise.place, Witness { occasions: from_source, alike: at_place, ..witness });
             terms.origin.add(surprise.origin, witness);
             terms.fresh.add(surprise.fresh, Witness { is_new: surprise.is_new, ..witness });

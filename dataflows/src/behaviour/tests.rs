@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use undercurrent_schemas::rows::{Expected, Source};
+use undercurrent_schemas::text::Text;
 
 use super::*;
 use crate::graph::EntityKey;
@@ -22,13 +23,13 @@ fn made() -> impl Strategy<Value = Made> {
 fn row(number: usize, of: &Made) -> CallRow {
     CallRow {
         source: Source::default(),
-        tenant: String::new(),
-        principal: String::new(),
-        server: "server".to_owned(),
-        session_id: of.session.to_string(),
+        tenant: Text::default(),
+        principal: Text::default(),
+        server: "server".into(),
+        session_id: of.session.to_string().into(),
         ts: Micros(number as i64),
         jsonrpc_id: String::new(),
-        tool: of.tool.to_string(),
+        tool: of.tool.to_string().into(),
         outcome: if of.latency_us.is_some() { CallOutcome::Result } else { CallOutcome::Unanswered },
         error_type: String::new(),
         latency_us: of.latency_us,
@@ -46,8 +47,8 @@ fn measure(row: &CallRow) -> Measure {
         settled_at: row.ts,
         tenant: "".into(),
         principal: "".into(),
-        server: row.server.as_str().into(),
-        session_id: row.session_id.as_str().into(),
+        server: (&*row.server).into(),
+        session_id: (&*row.session_id).into(),
         tool: row.tool.clone(),
         entities: [EntityKey::of("", EntityKind::Server, b""); 4],
         outcome: row.outcome,

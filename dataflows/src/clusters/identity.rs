@@ -78,7 +78,7 @@ impl Clusters {
         for row in ended.iter_mut() {
             let Some(at) = row.cell else { continue };
             let Some(dense) = self.cells.get_mut(&Cell { scope: name_hash(&[&row.server]), at }) else { continue };
-            dense.exemplar = Some(row.session_id.clone());
+            dense.exemplar = Some(row.session_id.to_string());
             row.cluster = self.clusters.get(&dense.label).map_or_else(String::new, |cluster| id_text(cluster.id));
         }
         for (label, (change, related)) in &moved {

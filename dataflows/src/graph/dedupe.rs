@@ -1,6 +1,6 @@
 //! Drops events that came twice, by their id alone (JSON-RPC ids are reused by honest clients).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use undercurrent_schemas::v1::EventId;
 
@@ -13,7 +13,8 @@ pub(crate) struct Seen(BTreeMap<(u64, u64), Sequences>);
 
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Sequences {
-    recent: BTreeSet<u64>,
+    /// Sorted. Nearly all come in order, so a queue is a sorted set that costs next to nothing.
+    recent: VecDeque<u64>,
     /// Everything up to here counts as seen: its ids were let go.
     forgotten: u64,
 }
@@ -23,12 +24,25 @@ impl Seen {
     pub(crate) fn is_new(&mut self, id: Option<&EventId>) -> bool {
         let Some(id) = id else { return true };
         let sequences = self.0.entry((id.gateway, id.epoch)).or_default();
-        if id.sequence <= sequences.forgotten || !sequences.recent.insert(id.sequence) {
+        if id.sequence <= sequences.forgotten || !sequences.insert(id.sequence) {
             return false;
         }
         if sequences.recent.len() > REMEMBERED {
-            sequences.forgotten = sequences.recent.pop_first().unwrap_or_default();
+            sequences.forgotten = sequences.recent.pop_front().unwrap_or_default();
         }
+        true
+    }
+}
+
+impl Sequences {
+    /// `false` = it is there.
+    fn insert(&mut self, sequence: u64) -> bool {
+        if self.recent.back().is_none_or(|last| *last < sequence) {
+            self.recent.push_back(sequence);
+            return true;
+        }
+        let Err(at) = self.recent.binary_search(&sequence) else { return false };
+        self.recent.insert(at, sequence);
         true
     }
 }

@@ -20,6 +20,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::EntityKind;
+use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::sessions::Measured;
@@ -107,7 +108,7 @@ impl Combiner {
             let (known, sums) = (self.inserted.entry(start).or_default(), added.entry(start).or_default());
             let sum = sums.entry(report.entity).or_insert_with(|| {
                 if !known.contains_key(&report.entity) {
-                    let entity = Entity { tenant: report.tenant.to_string(), name: report.server.to_string() };
+                    let entity = Entity { tenant: (&report.tenant).into(), name: (&report.server).into() };
                     news.entities.push((report.entity, entity));
                 }
                 Aggregate::default()
@@ -212,10 +213,10 @@ fn flat(panes: BTreeMap<Micros, Sums>) -> impl Iterator<Item = (PaneKey, Aggrega
 
 fn name_of(entity: EntityKey, call: &Measure) -> Entity {
     let name = match entity.kind {
-        EntityKind::Server => call.server.to_string(),
-        EntityKind::Tool => format!("{}/{}", call.server, call.tool),
-        EntityKind::Principal => call.principal.to_string(),
-        EntityKind::Session => call.session_id.to_string(),
+        EntityKind::Server => Text::from(&call.server),
+        EntityKind::Tool => format!("{}/{}", call.server, call.tool).into(),
+        EntityKind::Principal => Text::from(&call.principal),
+        EntityKind::Session => Text::from(&call.session_id),
     };
-    Entity { tenant: call.tenant.to_string(), name }
+    Entity { tenant: Text::from(&call.tenant), name }
 }

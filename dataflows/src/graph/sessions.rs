@@ -2,12 +2,13 @@
 //! each record is read once and forgotten, so differential would only add cost.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::CountTotal as _;
 use differential_dataflow::{AsCollection, VecCollection};
+use foldhash::fast::RandomState;
 use prost::Message as _;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -90,7 +91,7 @@ pub(super) fn sessions<'scope>(
                         measures: outbox.measures,
                         reported: outbox.reported,
                     });
-                    let updates = combined(outbox.sums);
+                    let updates = combined(&outbox.sums);
                     let of_cells = updates.iter().filter(|(entry, _)| entry.part == Part::Cell);
                     let of_cells =
                         of_cells.map(|(entry, diff)| (Cell { scope: entry.scope, at: entry.key }, tick.tick.0, *diff));
@@ -112,11 +113,16 @@ pub(super) fn model_sums<'scope>(
     changes.as_collection().concat(earlier).count_total()
 }
 
-/// The local combiner: one change for each entry and tick.
-fn combined(sums: Vec<(Entry, i64)>) -> Vec<(Entry, isize)> {
-    let mut sums: Vec<_> = sums.into_iter().map(|(entry, diff)| (entry, diff as isize)).collect();
-    consolidate(&mut sums);
-    sums
+/// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
+/// what is added up first is not sorted.
+fn combined(sums: &[(Entry, i64)]) -> Vec<(Entry, isize)> {
+    let mut totals: HashMap<Entry, isize, RandomState> = HashMap::default();
+    for (entry, diff) in sums {
+        *totals.entry(*entry).or_default() += *diff as isize;
+    }
+    let mut totals: Vec<_> = totals.into_iter().filter(|(_, total)| *total != 0).collect();
+    totals.sort_unstable();
+    totals
 }
 
 /// One partition's state.
@@ -152,7 +158,7 @@ impl PartitionState {
                 Ok(event) if self.seen.is_new(event.id.as_ref()) => match &event.body {
                     Some(Body::Telemetry(telemetry)) => self.reports.telemetry(&event, telemetry, model, out),
                     Some(Body::DeadLetter(letter)) => self.reports.dead_letter(&event, letter, out),
-                    _ => self.sessions.event(Offset(offset), &event, model, out),
+                    _ => self.sessions.event(Offset(offset), event, model, out),
                 },
                 Ok(_) => {
                     out.counters.duplicates += 1;

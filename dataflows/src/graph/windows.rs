@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::{Micros, stable_hash};
 use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
+use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
@@ -84,8 +85,8 @@ impl EntityKey {
 /// An entity in words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entity {
-    pub tenant: String,
-    pub name: String,
+    pub tenant: Text,
+    pub name: Text,
 }
 
 /// One entity in one window.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{CallOutcome, EntityKind, FeatureRow, ReportedSums, Source};
+use undercurrent_schemas::text::Text;
 
 use super::{Call, Part};
 use crate::graph::{Sketch, Window};
@@ -30,8 +31,8 @@ pub fn feature_rows(parts: &[Part<'_>], windows: &[Window]) -> Vec<FeatureRow> {
             window_start: *start,
             window_us: *size_us,
             kind: *kind,
-            tenant: (*tenant).to_owned(),
-            entity: entity.clone(),
+            tenant: (*tenant).into(),
+            entity: entity.as_str().into(),
             ..features(calls)
         })
         .collect()
@@ -66,8 +67,8 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         source: Source::default(),
         diff: 1,
         kind: EntityKind::Server,
-        tenant: String::new(),
-        entity: String::new(),
+        tenant: Text::default(),
+        entity: Text::default(),
         window_start: Micros(0),
         window_us: 0,
         calls: calls.len() as i64,

@@ -1,9 +1,11 @@
 //! Pairing: `tools/call` requests wait here for their answers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::take;
 
 use undercurrent_schemas::ids::{Micros, Partition};
 use undercurrent_schemas::rows::{CallOutcome, CallRow, Expected, Source};
+use undercurrent_schemas::text::Text;
 use undercurrent_schemas::v1;
 
 use super::{Identity, Measure, Outbox, Settings, Timing};
@@ -29,10 +31,10 @@ struct Request {
 
 /// What only the row needs.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct RequestText {
+pub(super) struct RequestText {
     /// As JSON text.
     jsonrpc_id: String,
-    tool: String,
+    tool: Text,
     bytes: u64,
     verdict: Option<v1::Verdict>,
     expected: Expected,
@@ -55,6 +57,14 @@ pub(super) struct Settled {
     answered: Option<(Micros, Response)>,
 }
 
+impl RequestText {
+    /// What is needed of a request is taken out of it.
+    pub(super) fn of(message: &mut v1::Message, tool: Text, expected: Expected) -> Self {
+        let jsonrpc_id = std::mem::take(&mut message.jsonrpc_id);
+        Self { jsonrpc_id, tool, bytes: message.size_bytes, verdict: message.verdict.take(), expected }
+    }
+}
+
 impl Calls {
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.early.is_empty()
@@ -64,27 +74,19 @@ impl Calls {
     pub(super) fn request(
         &mut self,
         part: u32,
-        message: &v1::Message,
+        text: RequestText,
         fact: CallFact,
-        expected: Expected,
         settings: &Settings,
     ) -> Option<Settled> {
-        let text = RequestText {
-            jsonrpc_id: message.jsonrpc_id.clone(),
-            tool: message.target.clone(),
-            bytes: message.size_bytes,
-            verdict: message.verdict.clone(),
-            expected,
-        };
         let request = Request { part, text, fact };
-        while let Some((ts, response)) = take_first(&mut self.early, &message.jsonrpc_id) {
+        while let Some((ts, response)) = take_first(&mut self.early, &request.text.jsonrpc_id) {
             // What was stamped before the request answers an older one of this id, which was given up.
             if request.fact.ts <= ts {
                 let in_time = ts <= request.deadline(&settings.timing);
                 return Some(request.settle(in_time.then_some((ts, response))));
             }
         }
-        self.open.entry(message.jsonrpc_id.clone()).or_default().push_back(request);
+        self.open.entry(request.text.jsonrpc_id.clone()).or_default().push_back(request);
         self.waiting += 1;
         if self.waiting > settings.open_calls_max { self.give_up_oldest() } else { None }
     }
@@ -199,7 +201,7 @@ impl Response {
 
 impl Measure {
     /// Of a call: the same whenever it is asked for, so that what was counted can be taken back.
-    pub(super) fn of(identity: &Identity, call: &CallFact, answer: &Answer, tool: String) -> Self {
+    pub(super) fn of(identity: &Identity, call: &CallFact, answer: &Answer, tool: Text) -> Self {
         Self {
             ts: call.ts,
             settled_at: answer.settled_at,
@@ -238,8 +240,8 @@ impl Settled {
         Some(self.text.verdict.as_ref()?.assessment.as_ref()?.score)
     }
 
-    /// The call as a row and as a measure.
-    pub(super) fn report(&self, answer: &Answer, identity: &Identity, partition: Partition, out: &mut Outbox) {
+    /// The call as a row, which takes its verdict, and as a measure.
+    pub(super) fn report(&mut self, answer: &Answer, identity: &Identity, partition: Partition, out: &mut Outbox) {
         let &Answer { outcome, latency_us, response_bytes, .. } = answer;
         out.counters.calls += 1;
         judged(&self.text.expected, outcome, latency_us, &mut out.counters);
@@ -247,26 +249,27 @@ impl Settled {
         out.measures.push(Measure::of(identity, &self.fact, answer, self.text.tool.clone()));
         out.calls.push(CallRow {
             source: Source { partition, ..Source::default() },
-            tenant: identity.tenant.to_string(),
-            principal: identity.principal.to_string(),
-            server: identity.server.to_string(),
-            session_id: identity.id.to_string(),
+            tenant: Text::from(&identity.tenant),
+            principal: Text::from(&identity.principal),
+            server: Text::from(&identity.server),
+            session_id: Text::from(&identity.id),
             ts: self.fact.ts,
             jsonrpc_id: plain_id(&self.text.jsonrpc_id),
             tool: self.text.tool.clone(),
             outcome,
-            error_type: self.answered.as_ref().map(|(_, response)| response.error_type.clone()).unwrap_or_default(),
+            error_type: self.answered.as_mut().map(|(_, response)| take(&mut response.error_type)).unwrap_or_default(),
             latency_us,
             request_bytes: self.text.bytes,
             response_bytes,
             result_shape: latency_us.map(|_| answer.shape_bin),
-            verdict: self.text.verdict.clone(),
-            expected: self.text.expected.clone(),
+            verdict: self.text.verdict.take(),
+            expected: take(&mut self.text.expected),
         });
     }
 }
 
 /// A JSON-RPC id as people write it: a string without its quotes.
 fn plain_id(json: &str) -> String {
-    serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
+    let text = json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten();
+    text.unwrap_or_else(|| json.to_owned())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, EndReason, SessionRow, Source};
+use undercurrent_schemas::text::Text;
 
 use super::contribution::Contribution;
 use super::{ClosedPart, Dictionary, Identity, Learning, Outbox, Part, Session, Settings};
@@ -57,10 +58,10 @@ impl Session {
 
         out.sessions.push(SessionRow {
             source: Source { partition: learning.partition, ..Source::default() },
-            tenant: self.identity.tenant.to_string(),
-            principal: self.identity.principal.to_string(),
-            server: self.identity.server.to_string(),
-            session_id: self.identity.id.to_string(),
+            tenant: Text::from(&self.identity.tenant),
+            principal: Text::from(&self.identity.principal),
+            server: Text::from(&self.identity.server),
+            session_id: Text::from(&self.identity.id),
             part: part.number,
             started_at: part.started,
             ended_at: part.last,

@@ -3,12 +3,12 @@
 //! What can be told from the sessions themselves is not written: the order in which they fall due. What a setting says is
 //! of the run that reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::Micros;
 
-use super::{PartitionSessions, Session, Settings};
+use super::{PartitionSessions, Session, Sessions, Settings};
 
 impl PartitionSessions {
     /// What was read from an image, made to go on under these settings.
@@ -21,17 +21,19 @@ impl PartitionSessions {
     }
 }
 
-/// Sessions by their ids.
+/// Sessions in the order of their ids.
 pub(super) mod sessions {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{Arc, BTreeMap, Session};
+    use super::{Arc, Session, Sessions};
 
-    pub(crate) fn serialize<S: Serializer>(of: &BTreeMap<Arc<str>, Session>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(of.values())
+    pub(crate) fn serialize<S: Serializer>(of: &Sessions, to: S) -> Result<S::Ok, S::Error> {
+        let mut sorted: Vec<_> = of.values().collect();
+        sorted.sort_unstable_by(|a, b| a.identity.id.cmp(&b.identity.id));
+        to.collect_seq(sorted)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Arc<str>, Session>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Sessions, D::Error> {
         let sessions = Vec::<Session>::deserialize(from)?;
         Ok(sessions.into_iter().map(|session| (Arc::clone(&session.identity.id), session)).collect())
     }

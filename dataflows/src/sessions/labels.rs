@@ -46,7 +46,8 @@ impl PartitionSessions {
     pub(super) fn forget_principal(&mut self, event: &v1::Event, out: &mut Outbox) {
         let of_principal = self.sessions.values().map(|session| &session.identity);
         let of_principal = of_principal.filter(|of| *of.principal == *event.principal && *of.tenant == *event.tenant);
-        let ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
+        let mut ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
+        ids.sort_unstable();
         for session_id in ids {
             let parts = self.forgotten(&session_id, Micros(event.ts_us), out);
             self.said(&v1::Event { session_id, ..event.clone() }, FORGET, parts, out);
@@ -70,7 +71,7 @@ impl PartitionSessions {
             for (contribution, fact) in parts {
                 contribution.retract_all(scope, &fact, out);
                 for (call, answer) in &fact.calls {
-                    let tool = learning.dictionary.text(call.tool).unwrap_or_default().to_owned();
+                    let tool = learning.dictionary.shared(call.tool);
                     out.withdrawn.push(Measure::of(&session.identity, call, answer, tool));
                 }
             }

@@ -1,15 +1,33 @@
 //! The dictionary: what the name hashes of one partition's facts stand for.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use undercurrent_schemas::text::Text;
 
 use super::Outbox;
 use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{NONE, name_text};
 use crate::session::{SessionFact, none};
 
-/// Texts by name hash; tells the outbox each one once.
-#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Dictionary(BTreeMap<u64, String>);
+/// Texts by name hash; tells the outbox each one once. Looked up many times a call: an image has them sorted.
+#[derive(Debug, Default)]
+pub struct Dictionary(HashMap<u64, Text, RandomState>);
+
+impl Serialize for Dictionary {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut sorted: Vec<(u64, &str)> = self.0.iter().map(|(hash, text)| (*hash, &**text)).collect();
+        sorted.sort_unstable();
+        to.collect_map(sorted)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dictionary {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        HashMap::deserialize(from).map(Self)
+    }
+}
 
 impl Dictionary {
     /// Remembers what a hash stands for.
@@ -22,7 +40,12 @@ impl Dictionary {
     /// The text of a name hash.
     #[must_use]
     pub fn text(&self, hash: u64) -> Option<&str> {
-        self.0.get(&hash).map(String::as_str)
+        self.0.get(&hash).map(|text| &**text)
+    }
+
+    /// The same, to be given on; empty where it is not known.
+    pub(super) fn shared(&self, hash: u64) -> Text {
+        self.0.get(&hash).cloned().unwrap_or_default()
     }
 
     /// Remembers the names of a session's transitions and flow edges, which are pairs of names known before.
@@ -62,7 +85,7 @@ impl Dictionary {
     }
 
     fn tell(&mut self, hash: u64, text: String, out: &mut Outbox) {
-        out.names.push((hash, text.clone()));
-        self.0.insert(hash, text);
+        self.0.insert(hash, text.as_str().into());
+        out.names.push((hash, text));
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{CallOutcome, CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
 use crate::catalogue::Met;
 use crate::graph::EntityKey;
 use crate::model::Entry;
+use crate::predict::Expectations;
 use crate::reports::Reported;
 use crate::shared;
 
@@ -36,6 +38,8 @@ pub struct Outbox {
     /// Records whose event was there before.
     pub repeats: Vec<(Partition, Offset)>,
     pub counters: Counters,
+    /// What the tick's model expects: many calls ask the same, in every partition.
+    pub(crate) expectations: Expectations,
 }
 
 /// One settled call, as the windows count it.
@@ -52,7 +56,7 @@ pub struct Measure {
     pub server: Arc<str>,
     #[serde(with = "shared")]
     pub session_id: Arc<str>,
-    pub tool: String,
+    pub tool: Text,
     /// The server, the tool, the principal and the session.
     pub entities: [EntityKey; 4],
     pub outcome: CallOutcome,

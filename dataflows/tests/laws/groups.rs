@@ -24,7 +24,7 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
                 principal: "".into(),
                 server: "".into(),
                 session_id: "".into(),
-                tool: String::new(),
+                tool: Default::default(),
                 entities: [EntityKey::of("", EntityKind::Server, b""); 4],
                 outcome: [Result, ToolError, RpcError, Unanswered][usize::from(outcome)],
                 new_hosts: u32::from(request_bytes % 3),

@@ -160,7 +160,7 @@ fn features_and_models_are_changes() {
         source: source(1),
         version: ModelVersion(41),
         part: "edges",
-        scope: String::new(),
+        scope: "".into(),
         key: "send_money".into(),
         bin: 2,
         diff: 5,
