@@ -23,6 +23,9 @@ use crate::traffic::{LATENESS_S, PARTITIONS, SECOND, any_plans, arrived, calm_pl
 
 const MINUTE_US: i64 = 60 * SECOND;
 
+/// What was expected of each known minute, and the usual error.
+type Minutes = BTreeMap<Micros, Option<(f64, f64)>>;
+
 /// The events that have arrived by the end of each tick.
 fn prefixes<'a>(events: &'a [v1::Event], ticks: &'a [Arc<CommittedTick>]) -> impl Iterator<Item = &'a [v1::Event]> {
     let mut arrived = 0;
@@ -274,7 +277,7 @@ proptest! {
         let run = run(&settings, 2, &ticks);
         let mut rows: BTreeMap<(EntityKind, String, Micros), (f64, f64, i64)> = BTreeMap::new();
         // What was expected of each minute that is known, if anything was.
-        let mut known: BTreeMap<(EntityKind, String), BTreeMap<Micros, Option<(f64, f64)>>> = BTreeMap::new();
+        let mut known: BTreeMap<(EntityKind, String), Minutes> = BTreeMap::new();
         for ((output, tick), arrived) in run.outputs.iter().zip(&ticks).zip(prefixes(&events, &ticks)) {
             for row in &output.forecasts {
                 let (key, value) =

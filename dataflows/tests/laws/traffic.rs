@@ -225,7 +225,7 @@ fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
         place: i32::from(argument.place % 4),
         place_of_part: argument.place >= 4,
         host: argument.value & 3,
-        host_known: argument.place % 2 == 0,
+        host_known: argument.place.is_multiple_of(2),
         ..v1::Leaf::default()
     };
     v1::CallFacts {
