@@ -21,7 +21,7 @@ use super::background;
 use crate::checkpoint::Checkpoints;
 use crate::config::Retention;
 use crate::engine::{Engine, EngineError};
-use crate::log::EmbeddedLog;
+use crate::log::OwnerLog;
 use crate::telemetry::Metrics;
 
 /// The feeder's end.
@@ -42,7 +42,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(
         checkpoints: Checkpoints,
-        log: Arc<EmbeddedLog>,
+        log: Arc<dyn OwnerLog>,
         covered: watch::Receiver<Option<Tick>>,
         (interval, retention): (Duration, Retention),
         metrics: &Metrics,
@@ -95,7 +95,7 @@ impl Keeper {
 /// The thread's end.
 struct Writer {
     checkpoints: Checkpoints,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn OwnerLog>,
     covered: watch::Receiver<Option<Tick>>,
     retention: Retention,
     metrics: Metrics,
@@ -128,8 +128,9 @@ impl Writer {
         {
             tracing::info!(first_tick = %first, "log cut: what is older is in checkpoints and in the history");
         }
-        self.metrics.log.bytes.set(i64::try_from(self.log.bytes()?).unwrap_or(i64::MAX));
-        self.metrics.log.first_tick.set(self.log.floor().map_or(0, |floor| i64::try_from(floor.0).unwrap_or(i64::MAX)));
+        let gauge = |value: Option<u64>| i64::try_from(value.unwrap_or(0)).unwrap_or(i64::MAX);
+        self.metrics.log.bytes.set(gauge(self.log.bytes()?));
+        self.metrics.log.first_tick.set(gauge(self.log.floor()?.map(|floor| floor.0)));
         Ok(())
     }
 }

@@ -90,7 +90,7 @@ impl Owner {
             node::Learning::Here | node::Learning::Elsewhere => None,
         };
         let workers = Workers { threads: config.engine.workers, cluster };
-        let Log { log, embedded } = Log::open(data, config, metrics, *place == node::Learning::Here)?;
+        let log = open_log(data, config, metrics, *place == node::Learning::Here)?;
         let recovered = log.recovered();
         let mut history = History::open(&data.history_dir(), settings::history(config))?;
         if let Some(store) = settings::history_store(config)? {
@@ -99,14 +99,13 @@ impl Owner {
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
-        // On Kafka what was learned is built again from the topics: they are kept whole unless somebody says otherwise.
-        let checkpoints =
-            embedded.map(|log| Ok::<_, anyhow::Error>((Checkpoints::open(&data.checkpoints_dir())?, log)));
-        let mut checkpoints = checkpoints.transpose()?;
+        // Of an engine of several processes each would have to say what it keeps.
+        let mut checkpoints = match &workers.cluster {
+            None => Some(Checkpoints::open(&data.checkpoints_dir())?),
+            Some(_) => None,
+        };
         let resumed = match &mut checkpoints {
-            Some((checkpoints, log)) => {
-                recovery::resume(checkpoints, log, covered, &graph(config), config.engine.workers)?
-            }
+            Some(checkpoints) => recovery::resume(checkpoints, &*log, covered, &graph(config), config.engine.workers)?,
             None => None,
         };
         let (publisher, rebuilding) = Publisher::new();
@@ -162,9 +161,10 @@ impl Owner {
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
             let (ticks, stopping, progress) = (log.ticks(after), Arc::clone(&stopping), Arc::clone(&progress));
-            let settings = (config.engine.checkpoint_interval, config.log.retention);
-            let keeper = checkpoints
-                .map(|(checkpoints, log)| Keeper::start(checkpoints, log, progress.coverage(), settings, metrics));
+            let settings = (config.engine.checkpoint_interval, settings::retention(config));
+            let keeper = checkpoints.map(|checkpoints| {
+                Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)
+            });
             let keeper = keeper.transpose()?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
@@ -180,7 +180,7 @@ impl Owner {
     /// Opens the log and follows the models of an engine elsewhere. Needs a tokio runtime.
     pub(super) fn follow(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let kafka = config.log.kafka.as_ref().context("models of an engine elsewhere come over Kafka")?;
-        let log = Log::open(data, config, metrics, true)?.log;
+        let log = open_log(data, config, metrics, true)?;
         let (publisher, live) = Publisher::new();
         let feed = Arc::new(Feed::new(live.clone()));
         let cache = Arc::new(Cache::new(live));
@@ -271,21 +271,12 @@ impl Here {
 }
 
 /// The log that the settings ask for.
-struct Log {
-    log: Arc<dyn OwnerLog>,
-    /// The same, where it is in DATA.
-    embedded: Option<Arc<EmbeddedLog>>,
-}
-
-impl Log {
-    fn open(data: &DataDir, config: &Config, metrics: &Metrics, relays: bool) -> anyhow::Result<Self> {
-        let Some(kafka) = &config.log.kafka else {
-            let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
-            return Ok(Self { log: Arc::clone(&log) as _, embedded: Some(log) });
-        };
-        let options = KafkaOptions { heartbeats: relays, ..settings::kafka(config, kafka, metrics) };
-        Ok(Self { log: Arc::new(KafkaLog::open(&data.spill_dir(), options)?), embedded: None })
-    }
+fn open_log(data: &DataDir, config: &Config, metrics: &Metrics, relays: bool) -> anyhow::Result<Arc<dyn OwnerLog>> {
+    let Some(kafka) = &config.log.kafka else {
+        return Ok(Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?));
+    };
+    let options = KafkaOptions { heartbeats: relays, ..settings::kafka(config, kafka, metrics) };
+    Ok(Arc::new(KafkaLog::open(&data.spill_dir(), options)?))
 }
 
 fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 12] {
