@@ -38,7 +38,7 @@ use crate::config::Retention;
 
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
-pub use kafka::{Brokers, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, SharedTicks};
+pub use kafka::{Brokers, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, SharedTicks, TopicReader};
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
 pub use reader::LogReader;
@@ -165,6 +165,22 @@ impl Recovered {
     pub fn is_reached(&self, last: Option<Tick>) -> bool {
         self.0.get().is_some_and(|recovered| last >= *recovered)
     }
+}
+
+/// A log that this process neither writes nor binds.
+pub trait QuietLog: Debug {
+    /// The last tick.
+    fn last(&self) -> Result<Option<Tick>, LogError>;
+
+    /// The first tick that is still here; `None` = the log is whole.
+    fn floor(&self) -> Result<Option<Tick>, LogError>;
+
+    /// Every tick after `after`, from the beginning without it.
+    fn ticks(&self, after: Option<Tick>) -> Box<dyn Ticks>;
+
+    /// Removes every record up to this tick and of it; its binding stays, so that the log goes on after it. Whoever begins
+    /// needs a checkpoint of this tick.
+    fn remove_through(&self, tick: Tick) -> Result<(), LogError>;
 }
 
 /// Whether a log goes on after a tick.

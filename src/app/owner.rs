@@ -24,7 +24,7 @@ use crate::cache::Cache;
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, EngineError, Workers};
+use crate::engine::{Engine, EngineError, Resume, Workers};
 use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
 use crate::log::{EmbeddedLog, KafkaLog, KafkaOptions, OwnerLog, Ticks};
@@ -99,15 +99,8 @@ impl Owner {
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
-        // Of an engine of several processes each would have to say what it keeps.
-        let mut checkpoints = match &workers.cluster {
-            None => Some(Checkpoints::open(&data.checkpoints_dir())?),
-            Some(_) => None,
-        };
-        let resumed = match &mut checkpoints {
-            Some(checkpoints) => recovery::resume(checkpoints, &*log, covered, &graph(config), config.engine.workers)?,
-            None => None,
-        };
+        let mut checkpoints = Checkpoints::open(&data.checkpoints_dir())?;
+        let resumed = recovery::resume(&mut checkpoints, &*log, covered, &graph(config), &workers)?;
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
         let feed = Arc::new(Feed::new(live.clone()));
@@ -115,12 +108,13 @@ impl Owner {
         let mut outlet = outlet.map(|options| Outlet::open(&options, live.clone())).transpose()?;
         let cache = Arc::new(Cache::new(live));
         let progress = Arc::new(Progress::new(config.log.partitions, recovered.clone(), history.covered()));
-        let (after, starts) = match resumed {
-            Some(Resumed { tick, watermark, ends, starts }) => {
+        let (after, from) = match resumed {
+            Some(Resumed { tick, watermark, ends, from }) => {
+                tracing::info!(%tick, "learning goes on after a checkpoint");
                 progress.resumed(&CommittedTick { tick, watermark, batches: Vec::new() }, &ends);
-                (Some(tick), starts)
+                (Some(tick), from)
             }
-            None => (None, Vec::new()),
+            None => (None, Resume::Anew),
         };
         let engine = {
             let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
@@ -151,7 +145,7 @@ impl Owner {
                     let _ = queue.send(rows);
                 }
             };
-            background::started(|| Engine::start(workers, graph(config), rebuilding, publisher, starts, on_output))?
+            background::started(|| Engine::start(workers, graph(config), rebuilding, publisher, from, on_output))?
         };
         let snapshots = config.snapshot_interval.map(|interval| {
             let (dir, cache) = (data.state_dir().join("snapshot"), Arc::clone(&cache));
@@ -162,10 +156,7 @@ impl Owner {
         let feeder = {
             let (ticks, stopping, progress) = (log.ticks(after), Arc::clone(&stopping), Arc::clone(&progress));
             let settings = (config.engine.checkpoint_interval, settings::retention(config));
-            let keeper = checkpoints.map(|checkpoints| {
-                Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)
-            });
-            let keeper = keeper.transpose()?;
+            let keeper = Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
                 .spawn(move || feed_engine(engine, ticks, keeper, &stopping, &progress))
@@ -309,7 +300,7 @@ pub(super) fn graph(config: &Config) -> GraphSettings {
 fn feed_engine(
     engine: Engine,
     mut ticks: Box<dyn Ticks>,
-    mut keeper: Option<Keeper>,
+    mut keeper: Keeper,
     stopping: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), FeedError> {
@@ -318,7 +309,7 @@ fn feed_engine(
         match ticks.next(TAIL_WAIT) {
             Ok(Some(tick)) => {
                 progress.fed(&tick);
-                let kept = |()| keeper.as_mut().map_or(Ok(()), |keeper| keeper.fed(&engine, &tick));
+                let kept = |()| keeper.fed(&engine, &tick);
                 if let Err(dead) = engine.feed(&tick).and_then(kept) {
                     break Err(dead.into());
                 }
@@ -333,10 +324,8 @@ fn feed_engine(
         tracing::error!(%error, "learning stops here; traffic goes on, and the log keeps what can be kept");
     }
     // What is learned at the end of this life is where the next one goes on.
-    let kept = last.zip(keeper.as_mut()).map_or(Ok(()), |(last, keeper)| keeper.last(&engine, &last));
+    let kept = last.map_or(Ok(()), |last| keeper.last(&engine, &last));
     let stopped = engine.stop();
-    if let Some(keeper) = keeper {
-        keeper.finish();
-    }
+    keeper.finish();
     fed.and(kept.and(stopped).map_err(FeedError::from))
 }

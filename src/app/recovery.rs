@@ -7,6 +7,7 @@ use undercurrent_dataflows::graph::{GraphSettings, Start};
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Entry};
+use crate::engine::{Resume, Workers};
 use crate::log::{Continues, OwnerLog};
 
 /// What a checkpoint brings back.
@@ -16,8 +17,7 @@ pub(super) struct Resumed {
     pub(super) watermark: Micros,
     /// Where each partition ended with it.
     pub(super) ends: Vec<Offset>,
-    /// One for each worker.
-    pub(super) starts: Vec<Start>,
+    pub(super) from: Resume,
 }
 
 /// `None` = the whole log is to be read.
@@ -26,7 +26,7 @@ pub(super) fn resume(
     log: &dyn OwnerLog,
     covered: Option<Tick>,
     settings: &GraphSettings,
-    workers: usize,
+    workers: &Workers,
 ) -> anyhow::Result<Option<Resumed>> {
     let entries = checkpoints.entries().to_vec();
     let begins = entries.is_empty();
@@ -76,7 +76,7 @@ fn one(
     entry: &Entry,
     log: &dyn OwnerLog,
     settings: &GraphSettings,
-    workers: usize,
+    workers: &Workers,
 ) -> anyhow::Result<Resumed> {
     let ends = match log.after(entry.tick)? {
         Continues::At(ends) => ends,
@@ -85,6 +85,8 @@ fn one(
         Continues::Unknown => Vec::new(),
     };
     let image = checkpoints.read(entry)?;
-    let starts = Start::deal(&image, settings, workers)?;
-    Ok(Resumed { tick: image.tick, watermark: image.watermark, ends, starts })
+    let starts = Start::deal(&image, settings, workers.count())?;
+    let (tick, watermark) = (image.tick, image.watermark);
+    let from = if workers.cluster.is_some() { Resume::Among(Box::new(image)) } else { Resume::Dealt(starts) };
+    Ok(Resumed { tick, watermark, ends, from })
 }

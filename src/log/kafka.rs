@@ -15,6 +15,7 @@ mod kept;
 mod model_parts;
 mod models;
 mod options;
+mod reader;
 mod share;
 mod shared;
 mod shipper;
@@ -36,6 +37,7 @@ use undercurrent_schemas::v1;
 pub use error::KafkaLogError;
 pub use models::{ModelReader, ModelWriter};
 pub use options::{Brokers, KafkaOptions};
+pub use reader::TopicReader;
 pub use share::SharedTicks;
 
 use self::delivery::Delivery;

@@ -82,6 +82,6 @@ fn delete(brokers: &Brokers, topic: &str, before: impl Iterator<Item = i64>) -> 
     deleted.elements().iter().try_for_each(|partition| partition.error().map_err(failed))
 }
 
-fn ends_of(binding: &v1::Binding) -> Vec<Offset> {
+pub(super) fn ends_of(binding: &v1::Binding) -> Vec<Offset> {
     binding.partitions.iter().map(|bound| Offset(bound.end_offset)).collect()
 }

@@ -19,6 +19,8 @@ const ASK: Duration = Duration::from_secs(10);
 const CHANGES_KEPT: Duration = Duration::from_secs(86_400);
 /// Records that are no events, for people to look at.
 const LETTERS_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// A day: what is removed leaves the brokers' disks with the file that it is in, once that is no longer written to.
+const SEGMENT_MS: &str = "86400000";
 /// The largest record: an event whose payload is kept.
 pub(super) const RECORD_BYTES_MAX: &str = "10485760";
 
@@ -77,7 +79,7 @@ fn create(admin: &AdminClient<Plain>, options: &KafkaOptions, missing: &[&Topic]
         if topic.compacted {
             new.set("cleanup.policy", "compact").set("min.compaction.lag.ms", "600000")
         } else {
-            new.set("cleanup.policy", "delete").set("retention.ms", retention)
+            new.set("cleanup.policy", "delete").set("retention.ms", retention).set("segment.ms", SEGMENT_MS)
         }
     });
     let new: Vec<_> = new.collect();
