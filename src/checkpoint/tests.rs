@@ -53,7 +53,8 @@ fn a_damaged_one_that_is_set_aside_counts_no_more_and_is_kept_to_be_looked_at() 
     for tick in [1, 2, 3] {
         all.write(&image(tick), Some(Tick(tick))).expect("written");
     }
-    let aside = all.set_aside(Tick(3)).expect("set aside");
+    all.set_aside(&[Tick(3)]).expect("set aside");
+    let aside = dir.path().join("damaged.image");
     assert_eq!(ticks(&all), [2]);
     let again = Checkpoints::open(dir.path()).expect("opened again");
     assert_eq!(ticks(&again), [2]);

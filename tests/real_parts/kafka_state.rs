@@ -97,6 +97,7 @@ struct Life {
     prefix: String,
     root: PathBuf,
     gateway: Gateway,
+    _server: HttpServer,
 }
 
 impl Life {
@@ -105,7 +106,7 @@ impl Life {
         let (kafka, server, prefix) = (Kafka::shared(), HttpServer::demo(), topic_prefix(name));
         let root = directory.path().to_owned();
         let gateway = on(&kafka, &prefix, &root.join("gateway")).gateway().upstream("demo", &server.url()).start();
-        Self { _directory: directory, kafka, prefix, root, gateway }
+        Self { _directory: directory, kafka, prefix, root, gateway, _server: server }
     }
 
     fn data(&self, name: &str) -> PathBuf {
