@@ -83,13 +83,23 @@ impl Checkpoints {
         self.replace(next)
     }
 
-    /// Removes the checkpoints of these ticks: they are damaged.
-    pub fn remove(&mut self, ticks: &[Tick]) -> Result<(), CheckpointError> {
+    /// Takes damaged ones out of those that count. The file of one is kept beside them under another name, to be looked at.
+    pub fn set_aside(&mut self, ticks: &[Tick]) -> Result<(), CheckpointError> {
         if ticks.is_empty() {
             return Ok(());
         }
         let mut next = self.manifest.clone();
-        next.checkpoints.retain(|kept| !ticks.contains(&kept.tick));
+        let aside = self.dir.join("damaged.image");
+        for entry in next.checkpoints.extract_if(.., |kept| ticks.contains(&kept.tick)) {
+            let path = self.dir.join(&entry.file);
+            match std::fs::rename(&path, &aside) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::io("set aside", &path)(error));
+                }
+                _ => {}
+            }
+            tracing::warn!(tick = %entry.tick, file = %aside.display(), "the damaged checkpoint was set aside");
+        }
         self.replace(next)
     }
 

@@ -35,6 +35,24 @@ impl From<usize> for Workers {
     }
 }
 
+/// What the workers go on with.
+#[derive(Debug, Default)]
+pub enum Resume {
+    /// They begin with the first tick; in a process that is not the first, or with what that one deals.
+    #[default]
+    Anew,
+    /// One for each, all of them in this process.
+    Dealt(Vec<graph::Start>),
+    /// This process is the first of several and deals it to all.
+    Among(Box<Image>),
+}
+
+impl From<Vec<graph::Start>> for Resume {
+    fn from(starts: Vec<graph::Start>) -> Self {
+        Self::Dealt(starts)
+    }
+}
+
 /// Several processes that are one engine. What they say to each other is neither encrypted nor authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -45,6 +63,12 @@ pub struct Cluster {
 }
 
 impl Workers {
+    /// In all processes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.threads * self.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len())
+    }
+
     fn communication(&self) -> timely::CommunicationConfig {
         match &self.cluster {
             None => timely::CommunicationConfig::Process(self.threads),
@@ -116,6 +140,8 @@ pub struct Engine {
     learned: watch::Receiver<Option<Tick>>,
     workers: Option<timely::communication::WorkerGuards<()>>,
     is_cluster: bool,
+    /// Told once what the workers of this process go on after.
+    resumed: Mutex<Receiver<Option<Tick>>>,
     /// The last tick that was handed to the workers; 0 = none.
     fed: AtomicU64,
 }
@@ -131,8 +157,17 @@ struct Start<F> {
     feeds: Vec<Option<Receiver<Order>>>,
     /// Where each goes on; empty for one that begins.
     starts: Vec<Option<graph::Start>>,
+    /// What the first worker of several processes deals.
+    image: Option<Image>,
     /// Worker 0's.
-    publishing: Option<(Publisher, F, watch::Sender<Option<Tick>>)>,
+    publishing: Option<Publishing<F>>,
+}
+
+struct Publishing<F> {
+    publisher: Publisher,
+    on_output: F,
+    learned: watch::Sender<Option<Tick>>,
+    resumed: SyncSender<Option<Tick>>,
 }
 
 impl Engine {
@@ -143,31 +178,49 @@ impl Engine {
         settings: GraphSettings,
         slot: ModelSlot,
         publisher: Publisher,
-        starts: Vec<graph::Start>,
+        resume: impl Into<Resume>,
         on_output: impl OnOutput,
     ) -> Result<Self, EngineError> {
         let workers = workers.into();
         let (threads, is_cluster) = (workers.threads, workers.cluster.is_some());
+        let (starts, image) = match resume.into() {
+            Resume::Anew => (Vec::new(), None),
+            Resume::Dealt(starts) => (starts, None),
+            Resume::Among(image) => (Vec::new(), Some(*image)),
+        };
         let mut starts: Vec<_> = starts.into_iter().map(Some).collect();
         starts.resize_with(threads, || None);
         let (feeds, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| sync_channel(TICKS_WAITING)).unzip();
         let (learned_tx, learned) = watch::channel(None);
+        let (resumed_tx, resumed) = sync_channel(1);
         let receivers = receivers.into_iter().map(Some).collect();
-        let start =
-            Mutex::new(Start { feeds: receivers, starts, publishing: Some((publisher, on_output, learned_tx)) });
+        let publishing = Publishing { publisher, on_output, learned: learned_tx, resumed: resumed_tx };
+        let start = Mutex::new(Start { feeds: receivers, starts, image, publishing: Some(publishing) });
         let config = timely::Config { communication: workers.communication(), worker: WorkerConfig::default() };
         let workers = timely::execute(config, move |worker| {
-            let (feed, from, publishing) = {
+            let (feed, from, image, publishing) = {
                 let mut start = start.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let index = worker.index() % threads;
                 let feed = start.feeds[index].take().expect("each worker starts once");
                 let from = start.starts[index].take();
-                (feed, from, if index == 0 { start.publishing.take() } else { None })
+                let (image, publishing) =
+                    if index == 0 { (start.image.take(), start.publishing.take()) } else { (None, None) };
+                (feed, from, image, publishing)
+            };
+            let from = if is_cluster {
+                graph::dealt(worker, &settings, threads, image).expect("the first process has read the image it deals")
+            } else {
+                from
             };
             let (publisher, mut output) = match publishing {
-                Some((publisher, on_output, learned)) => (Some(publisher), Some((on_output, learned))),
+                Some(Publishing { publisher, on_output, learned, resumed }) => {
+                    // Mostly nobody asks.
+                    let _ = resumed.send(from.as_ref().map(graph::Start::tick));
+                    (Some(publisher), Some((on_output, learned)))
+                }
                 None => (None, None),
             };
+            let mut asked: Option<Arc<Collector>> = None;
             let mut graph = Graph::build_among(worker, &settings, &slot, publisher, from, threads);
             if let Some((on_output, learned)) = &mut output {
                 // What an image holds is live before the first tick after it.
@@ -182,6 +235,14 @@ impl Engine {
                 let started = Instant::now();
                 let tick = match order {
                     Order::Tick(tick) => tick,
+                    Order::Image(collector) if is_cluster => {
+                        // Those of other processes are reached with the next tick.
+                        if worker.index() == 0 {
+                            graph.ask();
+                            asked = Some(collector);
+                        }
+                        continue;
+                    }
                     Order::Image(collector) => {
                         let sections = graph.sections(worker);
                         collector.hand_in(sections, started.elapsed());
@@ -190,6 +251,11 @@ impl Engine {
                 };
                 graph.step(worker, &tick);
                 let took = started.elapsed();
+                if let Some(image) = graph.gathered()
+                    && let Some(collector) = asked.take()
+                {
+                    (collector.done)(image, took);
+                }
                 if let Some((on_output, learned)) = &mut output {
                     for output in graph.take_outputs() {
                         on_output(Arc::clone(&tick), output, took);
@@ -199,7 +265,20 @@ impl Engine {
             }
         })
         .map_err(EngineError::Start)?;
-        Ok(Self { feeds, learned, workers: Some(workers), is_cluster, fed: AtomicU64::new(0) })
+        let resumed = Mutex::new(resumed);
+        Ok(Self { feeds, learned, workers: Some(workers), is_cluster, resumed, fed: AtomicU64::new(0) })
+    }
+
+    /// Whether there are other processes, with which it ends.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        self.is_cluster
+    }
+
+    /// The tick after which the workers go on; waits until the first process has said so. It is told once.
+    pub fn goes_on_after(&self) -> Result<Option<Tick>, EngineError> {
+        let resumed = self.resumed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        resumed.recv().map_err(|_| EngineError::Dead)
     }
 
     /// Hands a tick to every worker; waits while they are behind.
@@ -208,7 +287,8 @@ impl Engine {
         self.tell(&Order::Tick(Arc::clone(tick)))
     }
 
-    /// Asks every worker what it keeps after this tick, which was the last one fed; `done` is told on a worker's thread,
+    /// Asks every worker what it keeps after this tick, which was the last one fed, or, where there are several processes,
+    /// after the next one, once there is one after that; `done` is told on a worker's thread,
     /// with the time for which the slowest worker did nothing else, and must not block.
     pub fn image(
         &self,

@@ -34,10 +34,11 @@ use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::v1;
 
 use crate::clock::EventClock;
+use crate::config::Retention;
 
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
-pub use kafka::{Brokers, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, SharedTicks};
+pub use kafka::{Brokers, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, SharedTicks, TopicReader};
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
 pub use reader::LogReader;
@@ -76,6 +77,22 @@ pub trait OwnerLog: EventLog {
 
     /// What was in the log when it was opened.
     fn recovered(&self) -> Recovered;
+
+    /// Whether reading can go on after this tick.
+    fn after(&self, tick: Tick) -> Result<Continues, LogError>;
+
+    /// The first tick that is still here; `None` = the log is whole, or cannot be asked.
+    fn floor(&self) -> Result<Option<Tick>, LogError>;
+
+    /// Removes what is older or more than `retention` allows, but nothing that going on after `needed` needs. Says where
+    /// the log begins now, if that has changed.
+    fn retain(&self, retention: &Retention, needed: Tick) -> Result<Option<Tick>, LogError>;
+
+    /// What the log takes on this machine's disk, if that is where it is.
+    fn bytes(&self) -> Result<Option<u64>, LogError>;
+
+    /// Whether others learn from it, too, so that who never did may begin where it begins.
+    fn is_shared(&self) -> bool;
 
     /// How the log is doing.
     fn status(&self) -> LogStatus;
@@ -148,6 +165,33 @@ impl Recovered {
     pub fn is_reached(&self, last: Option<Tick>) -> bool {
         self.0.get().is_some_and(|recovered| last >= *recovered)
     }
+}
+
+/// A log that this process neither writes nor binds.
+pub trait QuietLog: Debug {
+    /// The last tick.
+    fn last(&self) -> Result<Option<Tick>, LogError>;
+
+    /// The first tick that is still here; `None` = the log is whole.
+    fn floor(&self) -> Result<Option<Tick>, LogError>;
+
+    /// Every tick after `after`, from the beginning without it.
+    fn ticks(&self, after: Option<Tick>) -> Box<dyn Ticks>;
+
+    /// Removes every record up to this tick and of it; its binding stays, so that the log goes on after it. Whoever begins
+    /// needs a checkpoint of this tick.
+    fn remove_through(&self, tick: Tick) -> Result<(), LogError>;
+}
+
+/// Whether a log goes on after a tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Continues {
+    /// Each partition ended here with the tick, and all that came after it is there.
+    At(Vec<Offset>),
+    /// The tick, or something that came after it, is not there.
+    No,
+    /// The log cannot be asked at present.
+    Unknown,
 }
 
 /// How a log is doing.

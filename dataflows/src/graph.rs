@@ -17,6 +17,7 @@ mod clusters;
 mod copies;
 mod dedupe;
 mod panes;
+mod post;
 mod publish;
 mod resume;
 mod sessions;
@@ -36,6 +37,7 @@ use undercurrent_schemas::log::CommittedTick;
 
 pub use aggregate::Aggregate;
 pub use clusters::cell_components;
+pub use post::dealt;
 pub use publish::TickOutput;
 pub use resume::Start;
 pub(crate) use resume::merged_panes;
@@ -43,7 +45,7 @@ pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
-use crate::image::Section;
+use crate::image::{Image, Section};
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
 use resume::Kept;
@@ -63,6 +65,9 @@ pub struct Graph {
     probe: ProbeHandle<u64>,
     outputs: Rc<RefCell<VecDeque<TickOutput>>>,
     kept: Kept,
+    /// Where there are several processes.
+    post: Option<post::Post>,
+    gathered: Option<Image>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -92,12 +97,13 @@ impl Graph {
         settings: &GraphSettings,
         slot: &ModelSlot,
         publisher: Option<Publisher>,
-        start: Option<Start>,
+        mut start: Option<Start>,
         threads: usize,
     ) -> Self {
         let (index, peers) = (worker.index(), worker.peers());
         let resumed = start.as_ref().map(|start| (start.tick, start.watermark));
-        let (publisher, copy) = if index == 0 { (publisher, None) } else { (None, publisher) };
+        let (publisher, mut copy) = if index == 0 { (publisher, None) } else { (None, publisher) };
+        start.iter_mut().for_each(|start| start.live_in(&mut copy));
         let (kept, seeds) = resume::begin(settings, publisher, start, index, peers);
         if let Some(published) = &kept.published {
             published.borrow_mut().copied_to(copies::places(peers, threads));
@@ -123,7 +129,8 @@ impl Graph {
             let changes = publish::published(learned, published, resumed, Rc::clone(&outputs));
             copies::copied(changes, copy).probe_with(&probe);
         });
-        let mut graph = Self { input, probe, outputs, kept };
+        let post = (threads < peers).then(|| post::Post::open(worker));
+        let mut graph = Self { input, probe, outputs, kept, post, gathered: None };
         if let Some((at, watermark)) = resumed {
             let tick = at.0;
             sums_seed.advance_to(tick);
@@ -150,7 +157,27 @@ impl Graph {
         self.input.advance_to(time);
         self.input.send(Arc::clone(tick));
         self.input.advance_to(time + 1);
-        worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)));
+        let Some(post) = &mut self.post else {
+            return worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)));
+        };
+        post.begin(tick.tick, tick.watermark);
+        worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)) || post.is_before(time + 1));
+        let (asked, image) = post.take();
+        if let Some(asked) = asked {
+            post.send(asked, self.kept.sections(worker.index() as u32));
+        }
+        self.gathered = image.or(self.gathered.take());
+    }
+
+    /// Asks the workers of all processes what they keep after the next tick: what they say is there with the one after it.
+    /// On worker 0; where there is one process, [`Self::sections`] is enough.
+    pub fn ask(&mut self) {
+        self.post.iter_mut().for_each(post::Post::ask);
+    }
+
+    /// What was asked for, once it is there.
+    pub const fn gathered(&mut self) -> Option<Image> {
+        self.gathered.take()
     }
 
     /// All that this worker keeps after the last tick that it took.

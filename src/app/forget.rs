@@ -1,7 +1,7 @@
 //! `undercurrent forget`: somebody leaves what was learned, and, with `--erase`, what is kept too.
 //!
 //! Erasing needs the data directory for itself. First a life as its owner unlearns and ends with a checkpoint; then every
-//! byte of the log up to there goes, older checkpoints go, and files of the history are written anew without those rows.
+//! byte of the log up to there goes (on Kafka: every record), older checkpoints go, and files of the history are written anew without those rows.
 //! Each step can be repeated: an interrupted erasure is completed by the same command.
 
 use std::collections::BTreeSet;
@@ -22,18 +22,12 @@ use crate::edge::Saying;
 use crate::faults;
 use crate::history::{Erased, History};
 use crate::hub::{Claim, claim};
-use crate::log::LogReader;
 use crate::telemetry::Metrics;
 
 /// Forgets sessions that a process which may be running knows of, or all of a principal.
 pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let config = Arc::new(Config::load(args.sources())?);
     let data = Arc::new(DataDir::open(&config.data_dir)?);
-    anyhow::ensure!(
-        config.log.kafka.is_none() || !args.erase,
-        "the log is on Kafka, which keeps records until their retention: forget without --erase, and remove them there with \
-         kafka-delete-records"
-    );
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let parts = Parts { data, config, metrics, learning: Learning::Here };
     ensure_alone(&parts)?;
@@ -59,8 +53,24 @@ pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
         names.extend(args.principal.clone());
         let Erased { files, rows } = erase(&parts, &names)?;
         write!(said, "\nhistory     {rows} rows taken out of {files} files")?;
-        write!(said, "\nlog         every byte up to the checkpoint removed, and older checkpoints")?;
-        write!(said, "\nnot here    access logs, recordings (--record), copies in other stores, backups")?;
+        if parts.config.log.kafka.is_some() {
+            write!(
+                said,
+                "\nlog         every record up to the checkpoint removed from the topics, and older checkpoints; brokers"
+            )?;
+            write!(
+                said,
+                "\n            free the bytes when they next clean up files that are full, or a day old (segment.ms)"
+            )?;
+            write!(
+                said,
+                "\nnot here    DATA of gateways while brokers are away, records that are no events (dead_letters, a week),"
+            )?;
+            write!(said, "\n            access logs, recordings (--record), copies in other stores, backups")?;
+        } else {
+            write!(said, "\nlog         every byte up to the checkpoint removed, and older checkpoints")?;
+            write!(said, "\nnot here    access logs, recordings (--record), copies in other stores, backups")?;
+        }
     }
     #[expect(clippy::print_stdout, reason = "the outcome is what the command is asked for")]
     {
@@ -90,10 +100,10 @@ fn erase(parts: &Parts, names: &BTreeSet<String>) -> anyhow::Result<Erased> {
     let mut checkpoints = Checkpoints::open(&parts.data.checkpoints_dir())?;
     let newest = checkpoints.entries().last().cloned().context("there is no checkpoint to go on from; try again")?;
     checkpoints.read(&newest)?;
-    let log = LogReader::open(&parts.data.log_dir())?;
+    let log = super::state::quiet_log(&parts.data, &parts.config)?;
     let mut history = history(parts)?;
     anyhow::ensure!(
-        log.last() == Some(newest.tick) && history.covered() >= Some(newest.tick),
+        log.last()? == Some(newest.tick) && history.covered() >= Some(newest.tick),
         "the newest checkpoint, of tick {}, is not where log and history end; nothing was erased, try again",
         newest.tick
     );

@@ -21,13 +21,14 @@ use super::background;
 use crate::checkpoint::Checkpoints;
 use crate::config::Retention;
 use crate::engine::{Engine, EngineError};
-use crate::log::EmbeddedLog;
+use crate::log::OwnerLog;
 use crate::telemetry::Metrics;
 
 /// The feeder's end.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    images: SyncSender<Image>,
+    /// `None`: there are no more.
+    images: SyncSender<Option<Image>>,
     /// An image is being made or written.
     busy: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -42,7 +43,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(
         checkpoints: Checkpoints,
-        log: Arc<EmbeddedLog>,
+        log: Arc<dyn OwnerLog>,
         covered: watch::Receiver<Option<Tick>>,
         (interval, retention): (Duration, Retention),
         metrics: &Metrics,
@@ -68,9 +69,9 @@ impl Keeper {
         if due && !self.busy.swap(true, Ordering::AcqRel) { self.ask(engine, tick) } else { Ok(()) }
     }
 
-    /// The last tick of this life was fed.
+    /// The last tick of this life was fed. Of several processes an image comes with a later one, which there is not.
     pub(super) fn last(&mut self, engine: &Engine, tick: &CommittedTick) -> Result<(), EngineError> {
-        if self.newest < Some(tick.tick) { self.ask(engine, tick) } else { Ok(()) }
+        if self.newest < Some(tick.tick) && !engine.is_cluster() { self.ask(engine, tick) } else { Ok(()) }
     }
 
     fn ask(&mut self, engine: &Engine, tick: &CommittedTick) -> Result<(), EngineError> {
@@ -79,13 +80,14 @@ impl Keeper {
         engine.image(tick, move |image, pause| {
             metrics.checkpoint_pause.observe(pause.as_secs_f64());
             // Only a last image meets another; then there is nothing left to hold up.
-            let _ = images.send(image);
+            let _ = images.send(Some(image));
         })
     }
 
     /// Writes what was asked for, and ends. The engine must have stopped.
     pub(super) fn finish(self) {
-        drop(self.images);
+        // Whoever was asked in vain still holds an end: that alone would not tell.
+        let _ = self.images.send(None);
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes checkpoints has died; the next start goes on from an older one");
         }
@@ -95,15 +97,15 @@ impl Keeper {
 /// The thread's end.
 struct Writer {
     checkpoints: Checkpoints,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn OwnerLog>,
     covered: watch::Receiver<Option<Tick>>,
     retention: Retention,
     metrics: Metrics,
 }
 
 impl Writer {
-    fn run(&mut self, waiting: &Receiver<Image>, busy: &AtomicBool) {
-        while let Ok(image) = waiting.recv() {
+    fn run(&mut self, waiting: &Receiver<Option<Image>>, busy: &AtomicBool) {
+        while let Ok(Some(image)) = waiting.recv() {
             if let Err(error) = self.keep(&image) {
                 self.metrics.engine.checkpoint_errors.inc();
                 tracing::error!(error = %format!("{error:#}"), "checkpoint not written, or the log not cut; learning goes on");
@@ -128,8 +130,9 @@ impl Writer {
         {
             tracing::info!(first_tick = %first, "log cut: what is older is in checkpoints and in the history");
         }
-        self.metrics.log.bytes.set(i64::try_from(self.log.bytes()?).unwrap_or(i64::MAX));
-        self.metrics.log.first_tick.set(self.log.floor().map_or(0, |floor| i64::try_from(floor.0).unwrap_or(i64::MAX)));
+        let gauge = |value: Option<u64>| i64::try_from(value.unwrap_or(0)).unwrap_or(i64::MAX);
+        self.metrics.log.bytes.set(gauge(self.log.bytes()?));
+        self.metrics.log.first_tick.set(gauge(self.log.floor()?.map(|floor| floor.0)));
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use crate::cache::Cache;
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::engine::{Engine, EngineError, Workers};
+use crate::engine::{Engine, EngineError, Resume, Workers};
 use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
 use crate::log::{EmbeddedLog, KafkaLog, KafkaOptions, OwnerLog, Ticks};
@@ -90,7 +90,7 @@ impl Owner {
             node::Learning::Here | node::Learning::Elsewhere => None,
         };
         let workers = Workers { threads: config.engine.workers, cluster };
-        let Log { log, embedded } = Log::open(data, config, metrics, *place == node::Learning::Here)?;
+        let log = open_log(data, config, metrics, *place == node::Learning::Here)?;
         let recovered = log.recovered();
         let mut history = History::open(&data.history_dir(), settings::history(config))?;
         if let Some(store) = settings::history_store(config)? {
@@ -99,16 +99,8 @@ impl Owner {
         let covered = history.covered();
         let history = background::started(|| HistoryWriter::spawn(history, HISTORY_TICKS, Retries::default()))?;
 
-        // On Kafka what was learned is built again from the topics: they are kept whole unless somebody says otherwise.
-        let checkpoints =
-            embedded.map(|log| Ok::<_, anyhow::Error>((Checkpoints::open(&data.checkpoints_dir())?, log)));
-        let mut checkpoints = checkpoints.transpose()?;
-        let resumed = match &mut checkpoints {
-            Some((checkpoints, log)) => {
-                recovery::resume(checkpoints, log, covered, &graph(config), config.engine.workers)?
-            }
-            None => None,
-        };
+        let mut checkpoints = Checkpoints::open(&data.checkpoints_dir())?;
+        let resumed = recovery::resume(&mut checkpoints, &*log, covered, &graph(config), &workers)?;
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
         let feed = Arc::new(Feed::new(live.clone()));
@@ -116,12 +108,13 @@ impl Owner {
         let mut outlet = outlet.map(|options| Outlet::open(&options, live.clone())).transpose()?;
         let cache = Arc::new(Cache::new(live));
         let progress = Arc::new(Progress::new(config.log.partitions, recovered.clone(), history.covered()));
-        let (after, starts) = match resumed {
-            Some(Resumed { tick, watermark, ends, starts }) => {
+        let (after, from) = match resumed {
+            Some(Resumed { tick, watermark, ends, from }) => {
+                tracing::info!(%tick, "learning goes on after a checkpoint");
                 progress.resumed(&CommittedTick { tick, watermark, batches: Vec::new() }, &ends);
-                (Some(tick), starts)
+                (Some(tick), from)
             }
-            None => (None, Vec::new()),
+            None => (None, Resume::Anew),
         };
         let engine = {
             let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
@@ -152,7 +145,7 @@ impl Owner {
                     let _ = queue.send(rows);
                 }
             };
-            background::started(|| Engine::start(workers, graph(config), rebuilding, publisher, starts, on_output))?
+            background::started(|| Engine::start(workers, graph(config), rebuilding, publisher, from, on_output))?
         };
         let snapshots = config.snapshot_interval.map(|interval| {
             let (dir, cache) = (data.state_dir().join("snapshot"), Arc::clone(&cache));
@@ -162,10 +155,8 @@ impl Owner {
         let stopping = Arc::new(AtomicBool::new(false));
         let feeder = {
             let (ticks, stopping, progress) = (log.ticks(after), Arc::clone(&stopping), Arc::clone(&progress));
-            let settings = (config.engine.checkpoint_interval, config.log.retention);
-            let keeper = checkpoints
-                .map(|(checkpoints, log)| Keeper::start(checkpoints, log, progress.coverage(), settings, metrics));
-            let keeper = keeper.transpose()?;
+            let settings = (config.engine.checkpoint_interval, settings::retention(config));
+            let keeper = Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
                 .spawn(move || feed_engine(engine, ticks, keeper, &stopping, &progress))
@@ -180,7 +171,7 @@ impl Owner {
     /// Opens the log and follows the models of an engine elsewhere. Needs a tokio runtime.
     pub(super) fn follow(lock: OwnerLock, data: &DataDir, config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let kafka = config.log.kafka.as_ref().context("models of an engine elsewhere come over Kafka")?;
-        let log = Log::open(data, config, metrics, true)?.log;
+        let log = open_log(data, config, metrics, true)?;
         let (publisher, live) = Publisher::new();
         let feed = Arc::new(Feed::new(live.clone()));
         let cache = Arc::new(Cache::new(live));
@@ -271,21 +262,12 @@ impl Here {
 }
 
 /// The log that the settings ask for.
-struct Log {
-    log: Arc<dyn OwnerLog>,
-    /// The same, where it is in DATA.
-    embedded: Option<Arc<EmbeddedLog>>,
-}
-
-impl Log {
-    fn open(data: &DataDir, config: &Config, metrics: &Metrics, relays: bool) -> anyhow::Result<Self> {
-        let Some(kafka) = &config.log.kafka else {
-            let log = Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?);
-            return Ok(Self { log: Arc::clone(&log) as _, embedded: Some(log) });
-        };
-        let options = KafkaOptions { heartbeats: relays, ..settings::kafka(config, kafka, metrics) };
-        Ok(Self { log: Arc::new(KafkaLog::open(&data.spill_dir(), options)?), embedded: None })
-    }
+fn open_log(data: &DataDir, config: &Config, metrics: &Metrics, relays: bool) -> anyhow::Result<Arc<dyn OwnerLog>> {
+    let Some(kafka) = &config.log.kafka else {
+        return Ok(Arc::new(EmbeddedLog::open(&data.log_dir(), settings::log(config, metrics))?));
+    };
+    let options = KafkaOptions { heartbeats: relays, ..settings::kafka(config, kafka, metrics) };
+    Ok(Arc::new(KafkaLog::open(&data.spill_dir(), options)?))
 }
 
 fn rows_by_table(rows: &TickRows) -> [(&'static str, usize); 12] {
@@ -318,7 +300,7 @@ pub(super) fn graph(config: &Config) -> GraphSettings {
 fn feed_engine(
     engine: Engine,
     mut ticks: Box<dyn Ticks>,
-    mut keeper: Option<Keeper>,
+    mut keeper: Keeper,
     stopping: &AtomicBool,
     progress: &Progress,
 ) -> Result<(), FeedError> {
@@ -327,7 +309,7 @@ fn feed_engine(
         match ticks.next(TAIL_WAIT) {
             Ok(Some(tick)) => {
                 progress.fed(&tick);
-                let kept = |()| keeper.as_mut().map_or(Ok(()), |keeper| keeper.fed(&engine, &tick));
+                let kept = |()| keeper.fed(&engine, &tick);
                 if let Err(dead) = engine.feed(&tick).and_then(kept) {
                     break Err(dead.into());
                 }
@@ -342,10 +324,8 @@ fn feed_engine(
         tracing::error!(%error, "learning stops here; traffic goes on, and the log keeps what can be kept");
     }
     // What is learned at the end of this life is where the next one goes on.
-    let kept = last.zip(keeper.as_mut()).map_or(Ok(()), |(last, keeper)| keeper.last(&engine, &last));
+    let kept = last.map_or(Ok(()), |last| keeper.last(&engine, &last));
     let stopped = engine.stop();
-    if let Some(keeper) = keeper {
-        keeper.finish();
-    }
+    keeper.finish();
     fed.and(kept.and(stopped).map_err(FeedError::from))
 }

@@ -3,12 +3,12 @@
 //! A checkpoint is of use if the log still has its tick and history has all rows up to it: whatever comes later is
 //! learned again from the log, and written again where it is missing.
 
-use anyhow::Context as _;
 use undercurrent_dataflows::graph::{GraphSettings, Start};
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 
 use crate::checkpoint::{CheckpointError, Checkpoints, Entry};
-use crate::log::EmbeddedLog;
+use crate::engine::{Resume, Workers};
+use crate::log::{Continues, OwnerLog};
 
 /// What a checkpoint brings back.
 #[derive(Debug)]
@@ -17,26 +17,26 @@ pub(super) struct Resumed {
     pub(super) watermark: Micros,
     /// Where each partition ended with it.
     pub(super) ends: Vec<Offset>,
-    /// One for each worker.
-    pub(super) starts: Vec<Start>,
+    pub(super) from: Resume,
 }
 
 /// `None` = the whole log is to be read.
 pub(super) fn resume(
     checkpoints: &mut Checkpoints,
-    log: &EmbeddedLog,
+    log: &dyn OwnerLog,
     covered: Option<Tick>,
     settings: &GraphSettings,
-    workers: usize,
+    workers: &Workers,
 ) -> anyhow::Result<Option<Resumed>> {
     let entries = checkpoints.entries().to_vec();
+    let begins = entries.is_empty();
     let (usable, ahead): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| Some(entry.tick) <= covered);
     let mut damaged = Vec::new();
     for entry in usable.into_iter().rev() {
         match one(checkpoints, &entry, log, settings, workers) {
             Ok(resumed) => {
                 // One that cannot be read is no reserve: the log must not be cut as if it were.
-                checkpoints.remove(&damaged)?;
+                checkpoints.set_aside(&damaged)?;
                 return Ok(Some(resumed));
             }
             Err(error) => {
@@ -47,10 +47,13 @@ pub(super) fn resume(
             }
         }
     }
-    let Some(floor) = log.floor() else {
-        checkpoints.remove(&damaged)?;
+    let Some(floor) = log.floor()? else {
+        checkpoints.set_aside(&damaged)?;
         return Ok(None);
     };
+    if begins && log.is_shared() {
+        return Ok(None);
+    }
     // The log alone does not do any more. History that was taken away cannot come back, but what was learned can.
     for entry in ahead {
         if let Ok(resumed) = one(checkpoints, &entry, log, settings, workers) {
@@ -71,12 +74,19 @@ pub(super) fn resume(
 fn one(
     checkpoints: &Checkpoints,
     entry: &Entry,
-    log: &EmbeddedLog,
+    log: &dyn OwnerLog,
     settings: &GraphSettings,
-    workers: usize,
+    workers: &Workers,
 ) -> anyhow::Result<Resumed> {
-    let ends = log.ends_at(entry.tick)?.context("the log does not have its tick")?;
+    let ends = match log.after(entry.tick)? {
+        Continues::At(ends) => ends,
+        Continues::No => anyhow::bail!("the log does not have its tick, or not all that came after it"),
+        // Whoever reads the log once it answers finds out.
+        Continues::Unknown => Vec::new(),
+    };
     let image = checkpoints.read(entry)?;
-    let starts = Start::deal(&image, settings, workers)?;
-    Ok(Resumed { tick: image.tick, watermark: image.watermark, ends, starts })
+    let starts = Start::deal(&image, settings, workers.count())?;
+    let (tick, watermark) = (image.tick, image.watermark);
+    let from = if workers.cluster.is_some() { Resume::Among(Box::new(image)) } else { Resume::Dealt(starts) };
+    Ok(Resumed { tick, watermark, ends, from })
 }

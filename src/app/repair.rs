@@ -21,7 +21,7 @@ use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::history::{DAMAGED, Damage, History, Rebuilding};
 use crate::hub::{Claim, claim};
-use crate::log::LogReader;
+use crate::log::{LogReader, QuietLog as _};
 use crate::pump::rows_of;
 
 /// What there is to say, and whether nothing is lost.
@@ -77,7 +77,7 @@ fn rows_again(
     let before = checkpoints.entries().iter().rev().filter(|entry| entry.tick < first);
     let has = |tick: Tick| log.ends_at(tick).is_ok_and(|ends| ends.is_some());
     let image = before.filter(|entry| has(entry.tick)).find_map(|entry| checkpoints.read(entry).ok());
-    if image.is_none() && log.floor().is_some() {
+    if image.is_none() && log.floor()?.is_some() {
         return Ok(None);
     }
     let starts = image.as_ref().map_or_else(|| Ok(Vec::new()), |image| Start::deal(image, settings, workers))?;

@@ -69,6 +69,14 @@ pub(super) fn log(config: &Config, metrics: &Metrics) -> LogOptions {
     }
 }
 
+/// What is kept of the log beyond what is needed.
+pub(super) fn retention(config: &Config) -> crate::config::Retention {
+    match &config.log.kafka {
+        Some(kafka) => crate::config::Retention { age: kafka.retention, bytes: None },
+        None => config.log.retention,
+    }
+}
+
 pub(super) fn kafka(config: &Config, kafka: &Kafka, metrics: &Metrics) -> KafkaOptions {
     KafkaOptions {
         brokers: Brokers {
@@ -77,7 +85,6 @@ pub(super) fn kafka(config: &Config, kafka: &Kafka, metrics: &Metrics) -> KafkaO
             properties: kafka.properties.clone(),
         },
         replication: kafka.replication,
-        retention: kafka.retention,
         spill_bytes_max: kafka.spill_bytes_max,
         spill_after: kafka.spill_after,
         heartbeats: true,

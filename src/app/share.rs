@@ -15,7 +15,7 @@ use super::learn::STOPPED;
 use super::owner::graph;
 use super::{background, settings, signals};
 use crate::config::Config;
-use crate::engine::{Cluster, Engine, Workers};
+use crate::engine::{Cluster, Engine, Resume, Workers};
 use crate::log::{SharedTicks, Ticks as _};
 use crate::telemetry::Metrics;
 
@@ -32,15 +32,18 @@ pub(super) async fn run(config: &Arc<Config>, cluster: Cluster, stopping: &Atomi
     let options = settings::kafka(config, kafka, &metrics);
     let (process, threads) = (cluster.process, config.engine.workers);
     let workers = threads * cluster.hosts.len();
-    let is_mine = |partition: undercurrent_schemas::ids::Partition| partition.0 as usize % workers / threads == process;
-    let mut ticks = SharedTicks::new(options.brokers, config.log.partitions, is_mine);
+    let is_mine =
+        move |partition: undercurrent_schemas::ids::Partition| partition.0 as usize % workers / threads == process;
     tracing::info!(process, workers, "learning with the other processes, once they are there");
     let config = Arc::clone(config);
     let learning = move || -> anyhow::Result<()> {
         let (publisher, slot) = Publisher::new();
         let workers = Workers { threads, cluster: Some(cluster) };
-        let engine =
-            background::started(|| Engine::start(workers, graph(&config), slot, publisher, Vec::new(), |_, _, _| {}))?;
+        let engine = background::started(|| {
+            Engine::start(workers, graph(&config), slot, publisher, Resume::Anew, |_, _, _| {})
+        })?;
+        let after = engine.goes_on_after()?;
+        let mut ticks = SharedTicks::new(options.brokers, config.log.partitions, is_mine, after);
         loop {
             if let Some(tick) = ticks.next(WAIT)? {
                 engine.feed(&tick)?;

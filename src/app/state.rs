@@ -13,6 +13,7 @@ use undercurrent_dataflows::model::Publisher;
 use undercurrent_schemas::log::CommittedTick;
 
 use super::owner::graph;
+use super::settings;
 use crate::checkpoint::{Checkpoints, Entry};
 use crate::cli::{StateArgs, StateCommand};
 use crate::config::Config;
@@ -20,7 +21,11 @@ use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::history::History;
 use crate::hub::{Claim, claim};
-use crate::log::LogReader;
+use crate::log::{LogReader, QuietLog, TopicReader};
+use crate::telemetry::Metrics;
+
+/// How long the next tick of a log on other machines may take.
+const WAIT: Duration = Duration::from_secs(20);
 
 pub(super) fn state(args: &StateArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.sources())?;
@@ -73,7 +78,7 @@ fn verify(data: &DataDir, config: &Config) -> anyhow::Result<(String, bool)> {
         anyhow::bail!("another process has {}: stop it, or verify a copy", data.root().display());
     };
     let checkpoints = Checkpoints::look(&data.checkpoints_dir())?;
-    let log = LogReader::open(&data.log_dir())?;
+    let log = quiet_log(data, config)?;
     let settings = graph(config);
     let mut said = String::new();
     let damaged = History::damaged(&data.history_dir())?;
@@ -89,14 +94,14 @@ fn verify(data: &DataDir, config: &Config) -> anyhow::Result<(String, bool)> {
     // Of one checkpoint alone, only the whole log can tell.
     let from = match oldest {
         Some(oldest) => Some(checkpoints.read(oldest)?),
-        None if log.floor().is_some() => {
+        None if log.floor()?.is_some() => {
             writeln!(said, "state: one checkpoint, and the log does not reach back: nothing to compare it with")?;
             return Ok((said, damaged.is_empty()));
         }
         None => None,
     };
     let began = from.as_ref().map_or_else(|| "the log's beginning".to_owned(), |image| format!("tick {}", image.tick));
-    let computed = recompute(&log, from.as_ref(), newest, &settings, config.engine.workers)?;
+    let computed = recompute(&*log, from.as_ref(), newest, &settings, config.engine.workers)?;
     let differing = differences(expected.canonical()?, computed.canonical()?);
     if differing.is_empty() {
         writeln!(said, "state: tick {} is what the log gives from {began}", newest.tick)?;
@@ -115,8 +120,15 @@ fn verify(data: &DataDir, config: &Config) -> anyhow::Result<(String, bool)> {
     Ok((said, damaged.is_empty() && differing.is_empty()))
 }
 
+/// The log, wherever it is, which nobody learns from meanwhile.
+pub(super) fn quiet_log(data: &DataDir, config: &Config) -> anyhow::Result<Box<dyn QuietLog>> {
+    let Some(kafka) = &config.log.kafka else { return Ok(Box::new(LogReader::open(&data.log_dir())?)) };
+    let metrics = Metrics::register(&prometheus::Registry::new())?;
+    Ok(Box::new(TopicReader::new(settings::kafka(config, kafka, &metrics))))
+}
+
 fn recompute(
-    log: &LogReader,
+    log: &dyn QuietLog,
     from: Option<&Image>,
     to: &Entry,
     settings: &GraphSettings,
@@ -125,10 +137,10 @@ fn recompute(
     let starts = from.map_or_else(|| Ok(Vec::new()), |image| Start::deal(image, settings, workers))?;
     let (publisher, slot) = Publisher::new();
     let engine = Engine::start(workers, settings.clone(), slot, publisher, starts, |_, _, _| {})?;
-    let mut tail = log.tail(from.map(|image| image.tick));
+    let mut ticks = log.ticks(from.map(|image| image.tick));
     let mut last: Option<Arc<CommittedTick>> = None;
     while last.as_ref().is_none_or(|last| last.tick < to.tick) {
-        let tick = tail.next(Duration::ZERO)?;
+        let tick = ticks.next(WAIT)?;
         let tick = tick.with_context(|| format!("the log ends before tick {}", to.tick))?;
         engine.feed(&tick)?;
         last = Some(tick);

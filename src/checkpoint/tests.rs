@@ -47,6 +47,23 @@ fn two_that_can_be_used_are_kept_and_those_that_wait_for_history() {
 }
 
 #[test]
+fn a_damaged_one_that_is_set_aside_counts_no_more_and_is_kept_to_be_looked_at() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let mut all = Checkpoints::open(dir.path()).expect("opened");
+    for tick in [1, 2, 3] {
+        all.write(&image(tick), Some(Tick(tick))).expect("written");
+    }
+    all.set_aside(&[Tick(3)]).expect("set aside");
+    let aside = dir.path().join("damaged.image");
+    assert_eq!(ticks(&all), [2]);
+    let again = Checkpoints::open(dir.path()).expect("opened again");
+    assert_eq!(ticks(&again), [2]);
+    assert!(aside.is_file(), "it can be looked at");
+    all.write(&image(4), Some(Tick(4))).expect("written");
+    assert_eq!(ticks(&all), [2, 4], "the one before it is still there");
+}
+
+#[test]
 fn damage_anywhere_is_found() {
     let dir = TempDir::new().expect("a temporary directory");
     let mut all = Checkpoints::open(dir.path()).expect("opened");

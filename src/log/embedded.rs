@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use undercurrent_schemas::ids::{Micros, Offset, Sequence, Tick};
+use undercurrent_schemas::ids::{Micros, Sequence, Tick};
 use undercurrent_schemas::v1;
 
 use super::durable::Durable;
@@ -20,7 +20,8 @@ use super::retention::Removal;
 use super::store::{Meta, Store, Sync};
 use super::writer::Writer;
 use super::{
-    Commit, EventLog, LogError, LogFull, LogOptions, LogStatus, OwnerLog, Recovered, Tail, Ticks, committer, retention,
+    Commit, Continues, EventLog, LogError, LogFull, LogOptions, LogStatus, OwnerLog, Recovered, Tail, Ticks, committer,
+    retention,
 };
 use crate::clock::EventClock;
 use crate::config::Retention;
@@ -139,35 +140,6 @@ impl EmbeddedLog {
         Tail::new(Arc::clone(&self.inner.store), Arc::clone(&self.inner.head), after)
     }
 
-    /// The first tick that is still here; `None` = the log is whole.
-    #[must_use]
-    pub fn floor(&self) -> Option<Tick> {
-        self.inner.store.floor()
-    }
-
-    /// Where each partition ended with this tick; `None` = the log has no such tick.
-    pub fn ends_at(&self, tick: Tick) -> Result<Option<Vec<Offset>>, LogError> {
-        retention::ends_at(&self.inner.store, tick)
-    }
-
-    /// What the log takes on its disk.
-    pub fn bytes(&self) -> Result<u64, LogError> {
-        retention::bytes(&self.inner.store)
-    }
-
-    /// Removes what is older or more than `retention` allows, but nothing from `needed` on. Says where the log begins
-    /// now, if that has changed.
-    pub fn retain(&self, retention: &Retention, needed: Tick) -> Result<Option<Tick>, LogError> {
-        let watermark = self.inner.head.committed().watermark;
-        match retention::first_kept(&self.inner.store, retention, watermark)?.map(|tick| tick.min(needed)) {
-            Some(before) if before > self.floor().unwrap_or_default() => {
-                retention::remove_before(&self.inner.store, before, Removal::WholeFiles)?;
-                Ok(Some(before))
-            }
-            Some(_) | None => Ok(None),
-        }
-    }
-
     /// Commits what is queued and marks the log as closed. Tails can still read to its end.
     ///
     /// # Errors
@@ -280,6 +252,33 @@ impl OwnerLog for EmbeddedLog {
 
     fn recovered(&self) -> Recovered {
         Recovered::known(self.inner.recovered)
+    }
+
+    fn after(&self, tick: Tick) -> Result<Continues, LogError> {
+        Ok(retention::ends_at(&self.inner.store, tick)?.map_or(Continues::No, Continues::At))
+    }
+
+    fn floor(&self) -> Result<Option<Tick>, LogError> {
+        Ok(self.inner.store.floor())
+    }
+
+    fn retain(&self, retention: &Retention, needed: Tick) -> Result<Option<Tick>, LogError> {
+        let watermark = self.inner.head.committed().watermark;
+        match retention::first_kept(&self.inner.store, retention, watermark)?.map(|tick| tick.min(needed)) {
+            Some(before) if before > self.inner.store.floor().unwrap_or_default() => {
+                retention::remove_before(&self.inner.store, before, Removal::WholeFiles)?;
+                Ok(Some(before))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn bytes(&self) -> Result<Option<u64>, LogError> {
+        retention::bytes(&self.inner.store).map(Some)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn status(&self) -> LogStatus {

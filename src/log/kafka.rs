@@ -11,9 +11,11 @@ mod dead_letters;
 mod delivery;
 mod error;
 mod events;
+mod kept;
 mod model_parts;
 mod models;
 mod options;
+mod reader;
 mod share;
 mod shared;
 mod shipper;
@@ -29,12 +31,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
-use undercurrent_schemas::ids::{Sequence, Tick};
+use undercurrent_schemas::ids::{Micros, Sequence, Tick};
 use undercurrent_schemas::v1;
 
 pub use error::KafkaLogError;
 pub use models::{ModelReader, ModelWriter};
 pub use options::{Brokers, KafkaOptions};
+pub use reader::TopicReader;
 pub use share::SharedTicks;
 
 use self::delivery::Delivery;
@@ -43,8 +46,9 @@ use self::spill::Spill;
 use self::ticks::KafkaTicks;
 use super::encoded::Encoded;
 use super::queue::{Forwarded, GatewayLife, Queue, QueueLimits, gap_event};
-use super::{EventLog, LogError, LogFull, LogStatus, OwnerLog, Recovered, Ticks};
+use super::{Continues, EventLog, LogError, LogFull, LogStatus, OwnerLog, Recovered, Ticks};
 use crate::clock::EventClock;
+use crate::config::Retention;
 
 /// An event log on Kafka brokers.
 #[derive(Debug)]
@@ -140,6 +144,43 @@ impl OwnerLog for KafkaLog {
 
     fn recovered(&self) -> Recovered {
         self.shared.recovered.clone()
+    }
+
+    fn after(&self, tick: Tick) -> Result<Continues, LogError> {
+        let ask = || {
+            let ends = kept::ends_at(&self.shared.options, tick)?;
+            // What is live from here on is told as soon as the last tick is.
+            let last = bindings::Stored::last(&self.shared.options.brokers)?;
+            self.shared.recovered.know(last.map(|last| Tick(last.tick)));
+            Ok(ends.map_or(Continues::No, Continues::At))
+        };
+        match ask() {
+            Err(KafkaLogError::Away { .. } | KafkaLogError::Read { .. }) => Ok(Continues::Unknown),
+            asked => Ok(asked?),
+        }
+    }
+
+    fn floor(&self) -> Result<Option<Tick>, LogError> {
+        match kept::floor(&self.shared.options) {
+            Err(KafkaLogError::Away { .. } | KafkaLogError::Read { .. }) => Ok(None),
+            asked => Ok(asked?),
+        }
+    }
+
+    /// By the brokers' clocks and by age alone: what topics take on the brokers' disks is theirs to bound.
+    fn retain(&self, retention: &Retention, needed: Tick) -> Result<Option<Tick>, LogError> {
+        let Some(age) = retention.age else { return Ok(None) };
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        Ok(kept::retain(&self.shared.options, Micros(self.shared.clock.now().0.saturating_sub(age)), needed)?)
+    }
+
+    fn bytes(&self) -> Result<Option<u64>, LogError> {
+        Ok(None)
+    }
+
+    /// A machine that joins begins where the topics do.
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn status(&self) -> LogStatus {

@@ -8,7 +8,7 @@ use undercurrent_schemas::ids::{Micros, Offset, Tick};
 use super::head::{Committed, Head};
 use super::retention::Removal;
 use super::store::Store;
-use super::{LogError, Tail, retention};
+use super::{LogError, QuietLog, Tail, Ticks, retention};
 
 /// The log of a process that has ended. A torn tail, which was never durable, is cut off as at every opening.
 #[derive(Debug)]
@@ -34,32 +34,33 @@ impl LogReader {
         Ok(Self { store: Arc::new(store), head: Arc::new(head), last })
     }
 
-    /// The last tick.
-    #[must_use]
-    pub const fn last(&self) -> Option<Tick> {
-        self.last
-    }
-
-    /// The first tick that is still here; `None` = the log is whole.
-    #[must_use]
-    pub fn floor(&self) -> Option<Tick> {
-        self.store.floor()
-    }
-
     /// Where each partition ended with this tick; `None` = the log has no such tick.
     pub fn ends_at(&self, tick: Tick) -> Result<Option<Vec<Offset>>, LogError> {
         retention::ends_at(&self.store, tick)
-    }
-
-    /// Removes every byte up to this tick and of it; its binding stays, so that the log goes on after it. Whoever begins
-    /// needs a checkpoint of this tick.
-    pub fn remove_through(&self, tick: Tick) -> Result<(), LogError> {
-        retention::remove_before(&self.store, tick, Removal::EveryByte)
     }
 
     /// A reader of every tick after `after`; from the beginning without it.
     #[must_use]
     pub fn tail(&self, after: Option<Tick>) -> Tail {
         Tail::new(Arc::clone(&self.store), Arc::clone(&self.head), after)
+    }
+}
+
+impl QuietLog for LogReader {
+    fn last(&self) -> Result<Option<Tick>, LogError> {
+        Ok(self.last)
+    }
+
+    fn floor(&self) -> Result<Option<Tick>, LogError> {
+        Ok(self.store.floor())
+    }
+
+    fn ticks(&self, after: Option<Tick>) -> Box<dyn Ticks> {
+        Box::new(self.tail(after))
+    }
+
+    /// Of whole files too, which are written anew: not a byte is left.
+    fn remove_through(&self, tick: Tick) -> Result<(), LogError> {
+        retention::remove_before(&self.store, tick, Removal::EveryByte)
     }
 }

@@ -79,6 +79,17 @@ impl Writer {
         self.watermark = self.watermark.max(Micros(binding.watermark_us));
     }
 
+    /// Who holds the watermark back at present: largest stamp and last tick of each gateway heard of late.
+    pub(super) fn heard(&self) -> Vec<v1::GatewayMark> {
+        let mark = |(gateway, (stamp, tick)): (&u64, &(Micros, Tick))| v1::GatewayMark {
+            gateway: *gateway,
+            stamp_us: stamp.0,
+            tick: tick.0,
+            ..Default::default()
+        };
+        self.heard.iter().map(mark).collect()
+    }
+
     pub(super) const fn last(&self) -> Option<Tick> {
         self.last
     }
@@ -134,8 +145,7 @@ impl Writer {
         let first = self.ends.clone();
         let mut batches = Vec::new();
         let mut blocks = Vec::new();
-        let mut binding =
-            v1::Binding { tick: tick.0, watermark_us: self.watermark.0, partitions: Vec::new(), engine: 0 };
+        let mut binding = v1::Binding { tick: tick.0, watermark_us: self.watermark.0, ..Default::default() };
         for ((partition, first_offset), records) in (0..).zip(first).zip(records) {
             let end = Offset(first_offset.0 + records.len() as u64);
             self.ends[partition as usize] = end;

@@ -29,6 +29,7 @@ mod hostile_upstream;
 mod idle;
 mod install;
 mod kafka;
+mod kafka_state;
 mod metrics;
 mod observe;
 mod policy;

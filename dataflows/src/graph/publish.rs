@@ -195,6 +195,17 @@ pub(super) struct Sums {
     names: Vec<(u64, Box<str>)>,
 }
 
+impl Sums {
+    /// Makes the model live; none is where none was.
+    pub(super) fn restart(self, publisher: &mut Publisher) {
+        let Self { version, totals, names } = self;
+        if version > ModelVersion::default() {
+            let names = names.into_iter().map(|(hash, name)| (hash, name.into())).collect();
+            publisher.restart(ModelChange { version, totals, names });
+        }
+    }
+}
+
 impl State {
     pub(super) fn new(publisher: Publisher, windows: WindowSettings) -> Self {
         Self {
@@ -219,11 +230,7 @@ impl State {
         sums: Sums,
         settings: WindowSettings,
     ) -> Self {
-        let Sums { version, totals, names } = sums;
-        if version > ModelVersion::default() {
-            let names = names.into_iter().map(|(hash, name)| (hash, name.into())).collect();
-            publisher.restart(ModelChange { version, totals, names });
-        }
+        sums.restart(&mut publisher);
         let Published { names, windows, catalogue, alerts, totals, open_sessions, clusters, behaviours, forecasts } =
             published;
         Self {

@@ -55,6 +55,8 @@ pub struct Start {
     panes: Vec<Panes>,
     /// Of worker 0.
     published: Option<(Published, Sums)>,
+    /// The model, of a worker that keeps a copy of it.
+    copy: Option<Sums>,
 }
 
 impl std::fmt::Debug for Start {
@@ -64,30 +66,76 @@ impl std::fmt::Debug for Start {
 }
 
 impl Start {
+    /// The tick after which it goes on.
+    #[must_use]
+    pub const fn tick(&self) -> Tick {
+        self.tick
+    }
+
     /// Deals an image over so many workers: one start for each, in their order.
     ///
     /// # Errors
     /// The image is not of this log, or of no form that this program knows.
     pub fn deal(image: &Image, settings: &GraphSettings, workers: usize) -> Result<Vec<Self>, ImageError> {
-        let Image { tick, watermark, sections: _ } = *image;
+        let Image { tick, .. } = *image;
         let numbers: Vec<_> = image.of_kind(Kind::Partition).map(|section| section.number).collect();
         if numbers != (0..settings.partitions).collect::<Vec<_>>() {
             return Err(ImageError::Partitions { tick, found: numbers.len(), asked: settings.partitions });
         }
-        let empty = || Self { tick, watermark, partitions: Vec::new(), panes: Vec::new(), published: None };
-        let mut starts: Vec<_> = (0..workers).map(|_| empty()).collect();
-        for section in image.of_kind(Kind::Partition) {
-            let state: PartitionState = image.decode(section)?;
-            starts[section.number as usize % workers].partitions.push(state.resumed(settings));
+        (0..workers).map(|worker| Self::share(image, settings, worker, workers)).collect()
+    }
+
+    /// One worker's; the image needs to have no sections but its own.
+    pub(super) fn share(
+        image: &Image,
+        settings: &GraphSettings,
+        worker: usize,
+        workers: usize,
+    ) -> Result<Self, ImageError> {
+        let Image { tick, watermark, sections: _ } = *image;
+        let mine = |kind| image.of_kind(kind).filter(move |section| place(section, workers) == worker);
+        let mut start =
+            Self { tick, watermark, partitions: Vec::new(), panes: Vec::new(), published: None, copy: None };
+        for section in mine(Kind::Partition) {
+            start.partitions.push(image.decode::<PartitionState>(section)?.resumed(settings));
         }
-        // Whoever withdraws a sum need not have put it in: all that counts is that one does.
-        for section in image.of_kind(Kind::Panes) {
-            starts[section.number as usize % workers].panes.push(image.decode(section)?);
+        for section in mine(Kind::Panes) {
+            start.panes.push(image.decode(section)?);
         }
-        if let Some(first) = starts.first_mut() {
-            first.published = Some((image.only(Kind::Published)?, image.only(Kind::Model)?));
+        if worker == 0 {
+            start.published = Some((image.only(Kind::Published)?, image.only(Kind::Model)?));
         }
-        Ok(starts)
+        Ok(start)
+    }
+
+    /// As [`Self::share`], of what was dealt to this worker alone.
+    pub(super) fn dealt(
+        image: &Image,
+        settings: &GraphSettings,
+        worker: usize,
+        workers: usize,
+    ) -> Result<Self, ImageError> {
+        let mut start = Self::share(image, settings, worker, workers)?;
+        if worker > 0 && image.of_kind(Kind::Model).next().is_some() {
+            start.copy = Some(image.only(Kind::Model)?);
+        }
+        Ok(start)
+    }
+
+    /// Makes the model live where this worker keeps a copy of it.
+    pub(super) fn live_in(&mut self, copy: &mut Option<Publisher>) {
+        if let Some((sums, copy)) = self.copy.take().zip(copy.as_mut()) {
+            sums.restart(copy);
+        }
+    }
+}
+
+/// The worker that goes on with a section. Whoever withdraws a sum of panes need not have put it in: all that counts is
+/// that one does.
+pub(super) const fn place(section: &Section, workers: usize) -> usize {
+    match section.kind {
+        Kind::Partition | Kind::Panes => section.number as usize % workers,
+        Kind::Published | Kind::Model => 0,
     }
 }
 
@@ -108,7 +156,7 @@ pub(super) fn begin(
             let published = publisher.map(|publisher| State::new(publisher, settings.windows.clone()));
             (mine.map(|partition| PartitionState::new(Partition(partition), settings)).collect(), published)
         }
-        Some(Start { tick: _, watermark: _, partitions, panes, published }) => {
+        Some(Start { tick: _, watermark: _, partitions, panes, published, copy: _ }) => {
             for panes in panes {
                 seeds.panes.extend(panes.updates());
                 combiner.take_over(panes);

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{Message as _, Offset as At, TopicPartitionList};
-use undercurrent_schemas::ids::Tick;
+use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::v1;
 
 use super::client::Plain;
@@ -23,7 +23,7 @@ use super::{KafkaLogError, dead_letters};
 use crate::faults;
 
 /// How long a question to the brokers may take.
-const ASK: Duration = Duration::from_secs(10);
+pub(super) const ASK: Duration = Duration::from_secs(10);
 /// How long one step of a transaction may take before it is tried again.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -206,6 +206,53 @@ impl Stored {
         Self::open_at(brokers, |low, _| low)
     }
 
+    /// The binding of a tick, and what comes after it. It is mostly near the end.
+    pub(super) fn after(brokers: &Brokers, tick: Tick) -> Result<Option<(Self, v1::Binding)>, KafkaLogError> {
+        let mut back = 4_096;
+        loop {
+            let mut stored = Self::open_at(brokers, |low, high| low.max(high.saturating_sub(back)))?;
+            let from_low = stored.at == stored.low;
+            let mut next = stored.next()?;
+            if !from_low && next.as_ref().is_none_or(|first| first.tick > tick.0) {
+                back = back.saturating_mul(16);
+                continue;
+            }
+            while let Some(binding) = next {
+                if binding.tick >= tick.0 {
+                    return Ok((binding.tick == tick.0).then_some((stored, binding)));
+                }
+                next = stored.next()?;
+            }
+            return Ok(None);
+        }
+    }
+
+    /// The first binding that was written at this time or later, and what comes after it.
+    pub(super) fn since(brokers: &Brokers, at: Micros) -> Result<Option<(Self, v1::Binding)>, KafkaLogError> {
+        let topic = brokers.topic("bindings");
+        let away = |source| KafkaLogError::Away { servers: brokers.servers.clone(), source };
+        let asker: BaseConsumer<Plain> =
+            brokers.consumer().create_with_context(Plain).map_err(KafkaLogError::client)?;
+        let mut times = TopicPartitionList::new();
+        times.add_partition_offset(&topic, 0, At::Offset(at.0.max(0) / 1_000)).map_err(away)?;
+        let found = asker.offsets_for_times(times, ASK).map_err(away)?;
+        let Some(At::Offset(first)) = found.find_partition(&topic, 0).map(|found| found.offset()) else {
+            return Ok(None);
+        };
+        let mut stored = Self::open_at(brokers, |low, _| low.max(first))?;
+        Ok(stored.next()?.map(|binding| (stored, binding)))
+    }
+
+    /// The offset of the binding that was read last.
+    pub(super) const fn place(&self) -> i64 {
+        self.at - 1
+    }
+
+    /// Whether the binding that was read last is the topic's first record.
+    pub(super) const fn is_first(&self) -> bool {
+        self.place() <= self.low
+    }
+
     /// The last binding of a tick.
     pub(super) fn last(brokers: &Brokers) -> Result<Option<v1::Binding>, KafkaLogError> {
         // Marks of transactions take offsets, too: so many records from the end there is mostly a binding.
@@ -259,6 +306,7 @@ impl Stored {
             let rest = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(rest) {
                 Some(Ok(message)) => {
+                    self.at = message.offset() + 1;
                     let binding = v1::Binding::decode(message.payload().unwrap_or_default());
                     let wrong = |_| KafkaLogError::Binding { topic: self.topic.clone(), offset: message.offset() };
                     let binding = binding.map_err(wrong)?;

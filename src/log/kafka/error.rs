@@ -57,6 +57,15 @@ pub enum KafkaLogError {
     )]
     Fenced { tick: Tick, prefix: String },
 
+    #[error(
+        "go on after tick {tick}: topics `{prefix}…` do not have it, or not all that came after it; start again, so that a \
+         checkpoint that they go on from is chosen"
+    )]
+    NoSuchTick { tick: Tick, prefix: String },
+
+    #[error("remove records of topic `{topic}`; this user needs the right to delete there")]
+    Delete { topic: String, source: KafkaError },
+
     #[error("bind tick {tick} on topic `{topic}`")]
     Bind { tick: Tick, topic: String, source: KafkaError },
 

@@ -17,8 +17,6 @@ pub struct KafkaOptions {
     pub brokers: Brokers,
     /// Copies of each record.
     pub replication: u16,
-    /// `None`: records are kept for ever.
-    pub retention: Option<Duration>,
     /// Bytes that wait in DATA at most while the brokers are away.
     pub spill_bytes_max: u64,
     /// How long a record waits for its broker before what waits goes to DATA.

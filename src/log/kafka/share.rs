@@ -14,7 +14,7 @@ use super::super::writer::{block_hash, encode_block};
 use super::super::{LogError, Ticks};
 use super::bindings::Stored;
 use super::events::Events;
-use super::{Brokers, KafkaLogError};
+use super::{Brokers, KafkaLogError, kept};
 
 /// A reader of some partitions.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct SharedTicks {
     brokers: Brokers,
     partitions: u32,
     mine: Vec<Partition>,
+    after: Option<Tick>,
     /// `None` until the brokers answer.
     open: Option<Open>,
 }
@@ -38,19 +39,26 @@ struct Open {
 }
 
 impl SharedTicks {
-    /// Reads those of `partitions` that `is_mine`.
+    /// Reads those of `partitions` that `is_mine`, from the tick after `after` on.
     #[must_use]
-    pub fn new(brokers: Brokers, partitions: u32, is_mine: impl Fn(Partition) -> bool) -> Self {
+    pub fn new(brokers: Brokers, partitions: u32, is_mine: impl Fn(Partition) -> bool, after: Option<Tick>) -> Self {
         let mine = (0..partitions).map(Partition).filter(|partition| is_mine(*partition)).collect();
-        Self { brokers, partitions, mine, open: None }
+        Self { brokers, partitions, mine, after, open: None }
     }
 
     fn open(&self) -> Result<Open, KafkaLogError> {
-        let stored = Stored::open(&self.brokers)?;
-        let from: Vec<_> = self.mine.iter().map(|partition| (*partition, Offset(0))).collect();
         let firsts = Events::firsts(&self.brokers, self.partitions)?;
+        let (stored, bound) = match self.after {
+            None => (Stored::open(&self.brokers)?, vec![Offset(0); firsts.len()]),
+            Some(tick) => {
+                let found = Stored::after(&self.brokers, tick)?.map(|(stored, last)| (stored, kept::ends_of(&last)));
+                let found = found.filter(|(_, ends)| kept::are_there(ends, &firsts));
+                found.ok_or_else(|| KafkaLogError::NoSuchTick { tick, prefix: self.brokers.prefix.clone() })?
+            }
+        };
+        let from: Vec<_> = self.mine.iter().map(|mine| (*mine, bound[mine.0 as usize])).collect();
         let events = Events::open(&self.brokers, &from, None)?;
-        Ok(Open { stored, events, bound: vec![Offset(0); firsts.len()], firsts, half: None })
+        Ok(Open { stored, events, bound, firsts, half: None })
     }
 }
 

@@ -18,7 +18,7 @@ use super::super::{LogError, Ticks};
 use super::bindings::{self, Stored};
 use super::events::Events;
 use super::shared::{Bound, Shared};
-use super::{KafkaLogError, dead_letters, topics};
+use super::{KafkaLogError, dead_letters, kept, topics};
 use crate::faults;
 
 /// Bytes of one tick: more than this is the next one's.
@@ -119,21 +119,22 @@ impl Open {
         // Whoever wrote bindings before is refused from here on: what is stored is all there is.
         let bindings = bindings::Writer::take_over(&shared.options.brokers)?;
         shared.recovered.know(Stored::last(&shared.options.brokers)?.map(|last| Tick(last.tick)));
-        let mut stored = Stored::open(&shared.options.brokers)?;
-
         let partitions = shared.options.log.partitions;
-        let mut writer = Writer::new(partitions, None, Vec::new());
-        let mut half = None;
-        while let Some(binding) = stored.next()? {
-            if after.is_none_or(|after| binding.tick > after.0) {
-                half = Some(binding);
-                break;
+        let no_such_tick = |tick| KafkaLogError::NoSuchTick { tick, prefix: shared.options.brokers.prefix.clone() };
+        let (stored, last) = match after {
+            None => (Stored::open(&shared.options.brokers)?, None),
+            Some(tick) => {
+                let found = Stored::after(&shared.options.brokers, tick)?;
+                found.map(|(stored, last)| (stored, Some(last))).ok_or_else(|| no_such_tick(tick))?
             }
-            writer = Writer::new(partitions, Some(&binding), Vec::new());
-        }
+        };
+        let mut writer = Writer::new(partitions, last.as_ref(), heard_by(last.as_ref()));
         let from: Vec<_> = (0..).map(Partition).zip(writer.ends().iter().copied()).collect();
         let events = Events::open(&shared.options.brokers, &from, Some(shared))?;
         let (firsts, bound) = (events.next(), writer.ends().to_vec());
+        if let Some(tick) = after.filter(|_| !kept::are_there(&bound, &firsts)) {
+            return Err(no_such_tick(tick));
+        }
         if let Some((partition, offset)) =
             events.partitions().zip(&firsts).find(|(_, first)| first.0 > 0 && after.is_none())
         {
@@ -143,8 +144,17 @@ impl Open {
             );
         }
         writer.skip_to(&firsts);
-        let stored = half.is_some().then_some(stored);
-        Ok(Self { events, stored, half, bound, bindings, writer, unbound: None, letters: Vec::new(), last_bound: None })
+        Ok(Self {
+            events,
+            stored: Some(stored),
+            half: None,
+            bound,
+            bindings,
+            writer,
+            unbound: None,
+            letters: Vec::new(),
+            last_bound: None,
+        })
     }
 
     fn next(&mut self, shared: &Shared, deadline: Instant) -> Result<Option<Arc<CommittedTick>>, KafkaLogError> {
@@ -204,7 +214,8 @@ impl Open {
         if self.unbound.is_none() {
             let Some(records) = self.gather(shared, deadline)? else { return Ok(None) };
             let tick = self.writer.next_tick(shared.clock.now(), shared.options.log.tick_us());
-            let prepared = self.writer.bind(&heard(&records), records, tick, None);
+            let mut prepared = self.writer.bind(&heard(&records), records, tick, None);
+            prepared.binding.heard = self.writer.heard();
             self.letters = dead_letters::of(&shared.topic, &prepared);
             if let Some(letter) = self.letters.first() {
                 let (partition, offset, letters) = (letter.partition, letter.offset, self.letters.len());
@@ -275,6 +286,11 @@ enum Again {
     Skipped,
     /// All that was bound is handed out.
     End,
+}
+
+/// Who had been heard when this was bound: the watermark of the next tick depends on it.
+fn heard_by(binding: Option<&v1::Binding>) -> Vec<v1::GatewayMark> {
+    binding.map_or_else(Vec::new, |binding| binding.heard.clone())
 }
 
 /// Who stamped these records when; what is no event was stamped by nobody.

@@ -15,13 +15,12 @@ use super::{KafkaLogError, KafkaOptions};
 
 /// How long a question to the brokers may take.
 const ASK: Duration = Duration::from_secs(10);
-/// How much longer bindings are kept than what they bind: one without its records is harmless, records without theirs
-/// cannot be learned from again.
-const BINDINGS_LONGER: Duration = Duration::from_secs(7 * 86_400);
 /// Changes of the model: a gateway that was away for longer takes the whole one.
 const CHANGES_KEPT: Duration = Duration::from_secs(86_400);
 /// Records that are no events, for people to look at.
 const LETTERS_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// A day: what is removed leaves the brokers' disks with the file that it is in, once that is no longer written to.
+const SEGMENT_MS: &str = "86400000";
 /// The largest record: an event whose payload is kept.
 pub(super) const RECORD_BYTES_MAX: &str = "10485760";
 
@@ -41,8 +40,9 @@ fn topics(options: &KafkaOptions) -> Vec<Topic> {
         retention,
     };
     vec![
-        topic("events", options.log.partitions, false, options.retention),
-        topic("bindings", 1, false, options.retention.map(|kept| kept + BINDINGS_LONGER)),
+        // The engine removes what no checkpoint needs (`kept`); brokers do not know what that is.
+        topic("events", options.log.partitions, false, None),
+        topic("bindings", 1, false, None),
         topic("models", 1, true, None),
         topic("dead_letters", 1, false, Some(LETTERS_KEPT)),
         topic("model_updates", 1, false, Some(CHANGES_KEPT)),
@@ -79,7 +79,7 @@ fn create(admin: &AdminClient<Plain>, options: &KafkaOptions, missing: &[&Topic]
         if topic.compacted {
             new.set("cleanup.policy", "compact").set("min.compaction.lag.ms", "600000")
         } else {
-            new.set("cleanup.policy", "delete").set("retention.ms", retention)
+            new.set("cleanup.policy", "delete").set("retention.ms", retention).set("segment.ms", SEGMENT_MS)
         }
     });
     let new: Vec<_> = new.collect();
@@ -187,9 +187,8 @@ fn check_found(topic: &Topic, found: &ConfigResource) -> Result<(), KafkaLogErro
     if !topic.compacted && !kept.is_empty() && is_shorter(&kept, &retention) {
         tracing::warn!(
             topic = topic.name,
-            "topic keeps records for retention.ms={kept}, the settings ask for {retention}: what is gone cannot be learned \
-             from again; set it with kafka-configs --alter --add-config retention.ms={retention}, or change \
-             kafka.retention_hours"
+            "topic keeps records for retention.ms={kept}, and should for {retention}: what is gone cannot be learned from \
+             again; set it with kafka-configs --alter --add-config retention.ms={retention}"
         );
     }
     Ok(())

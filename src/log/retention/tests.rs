@@ -6,7 +6,7 @@ use undercurrent_schemas::ids::{Micros, Tick, stable_hash};
 use undercurrent_schemas::v1;
 
 use crate::config::Retention;
-use crate::log::{EmbeddedLog, EventLog, LogOptions, LogReader};
+use crate::log::{Continues, EmbeddedLog, EventLog, LogOptions, LogReader, OwnerLog as _, QuietLog as _};
 
 const SECOND: i64 = 1_000_000;
 
@@ -43,13 +43,13 @@ fn what_is_too_old_goes_as_far_as_nobody_needs_it() {
     assert_eq!(all.retain(&by_age(30), Tick(50)).expect("cut"), Some(Tick(50)), "tick 50 is needed");
     assert_eq!(all.retain(&by_age(30), Tick(99)).expect("cut"), Some(Tick(70)), "30 seconds are kept");
     assert_eq!(all.retain(&by_age(60), Tick(99)).expect("looked"), None, "what is gone is gone");
-    assert_eq!(all.ends_at(Tick(69)).expect("looked"), None);
-    let ends = all.ends_at(Tick(70)).expect("looked").expect("its binding is kept");
+    assert_eq!(all.after(Tick(69)).expect("looked"), Continues::No);
+    let Continues::At(ends) = all.after(Tick(70)).expect("looked") else { panic!("its binding is kept") };
     assert_eq!(ends.iter().map(|end| end.0).sum::<u64>(), 70);
     drop(all);
 
     let again = log(dir.path(), 0);
-    assert_eq!(again.floor(), Some(Tick(70)));
+    assert_eq!(again.floor().expect("looked"), Some(Tick(70)));
     assert_eq!(ticks_after(&again, Some(70)), (71..=100).collect::<Vec<_>>());
     assert_eq!(ticks_after(&again, None), (70..=100).collect::<Vec<_>>(), "bytes before it are of no tick");
 }
@@ -59,7 +59,7 @@ fn what_is_too_much_goes_and_never_more() {
     let dir = TempDir::new().expect("a temporary directory");
     drop(log(dir.path(), 2_000));
     let all = log(dir.path(), 0);
-    let most = all.bytes().expect("read") - 10_000;
+    let most = all.bytes().expect("read").expect("on this disk") - 10_000;
     let first = all.retain(&Retention { age: None, bytes: Some(most) }, Tick(2_000)).expect("cut").expect("too much");
     let expect = (100..1_000).contains(&first.0);
     assert!(expect, "10 kB of small records are some hundred ticks, not {first}");

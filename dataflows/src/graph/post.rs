@@ -1,0 +1,171 @@
+//! Images between the workers of several processes: an image is dealt from the first process when they start, and brought
+//! together there when one is asked for.
+//!
+//! The first worker asks with a tick; whoever has taken that tick sends what it keeps, which is there with the next one.
+//! Not here: what is in an image (`resume`).
+//! Invariant: all parts of an image are of the same tick, since an ask is everywhere before its tick is over.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+use undercurrent_schemas::ids::{Micros, Tick};
+
+use super::resume::{Start, place};
+use super::{GraphSettings, copies};
+use crate::image::{Image, ImageError, Kind, Section};
+
+/// Bytes of a section that travel at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Letter {
+    to: u64,
+    tick: Tick,
+    watermark: Micros,
+    what: What,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum What {
+    /// Of an image that is dealt: there is one. Else: one is asked for.
+    Word,
+    /// The next bytes of a section.
+    Piece { kind: u8, number: u32, bytes: Vec<u8> },
+}
+
+/// One worker's box.
+pub(super) struct Post {
+    input: InputHandle<u64, CapacityContainerBuilder<Vec<Letter>>>,
+    probe: ProbeHandle<u64>,
+    arrived: Rc<RefCell<Vec<Letter>>>,
+    worker: u64,
+    workers: u64,
+    asking: bool,
+    /// Pieces of an image of this tick.
+    parts: Option<(Tick, Micros, Parts)>,
+}
+
+type Parts = BTreeMap<(u8, u32), Vec<u8>>;
+
+impl Post {
+    pub(super) fn open(worker: &mut Worker) -> Self {
+        let (mut input, probe) = (InputHandle::new(), ProbeHandle::new());
+        let arrived = Rc::new(RefCell::new(Vec::new()));
+        let inbox = Rc::clone(&arrived);
+        worker.dataflow_named("Post", |scope| {
+            let letters = input.to_stream(scope);
+            let to = Exchange::new(|letter: &Letter| letter.to);
+            letters
+                .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to, "Letters", move |_, _| {
+                    move |input, _| {
+                        input.for_each(|_, letters: &mut Vec<Letter>| inbox.borrow_mut().append(letters));
+                    }
+                })
+                .probe_with(&probe);
+        });
+        let (worker, workers) = (worker.index() as u64, worker.peers() as u64);
+        Self { input, probe, arrived, worker, workers, asking: false, parts: None }
+    }
+
+    /// Asks every worker for what it keeps after the next tick. For the first worker.
+    pub(super) const fn ask(&mut self) {
+        self.asking = true;
+    }
+
+    /// A tick begins: what was sent before arrives with it.
+    pub(super) fn begin(&mut self, tick: Tick, watermark: Micros) {
+        self.input.advance_to(tick.0);
+        if std::mem::take(&mut self.asking) {
+            (0..self.workers).for_each(|to| self.input.send(Letter { to, tick, watermark, what: What::Word }));
+        }
+        self.input.advance_to(tick.0 + 1);
+    }
+
+    /// Whether something of a tick may still be on its way.
+    pub(super) fn is_before(&self, time: u64) -> bool {
+        self.probe.less_than(&time)
+    }
+
+    /// Takes what has arrived with a tick that is over. Whether an image after it is asked for, and whether one before it
+    /// has come together.
+    pub(super) fn take(&mut self) -> (Option<(Tick, Micros)>, Option<Image>) {
+        // Pieces are of an earlier tick than a word that came with them.
+        let mut asked = None;
+        for letter in self.arrived.borrow_mut().drain(..) {
+            match letter.what {
+                What::Word => asked = Some((letter.tick, letter.watermark)),
+                What::Piece { kind, number, bytes } => {
+                    let parts = self.parts.get_or_insert_with(|| (letter.tick, letter.watermark, Parts::new()));
+                    parts.2.entry((kind, number)).or_default().extend(bytes);
+                }
+            }
+        }
+        let image = self.parts.take().map(|(tick, watermark, parts)| Image::of(tick, watermark, sections(parts)));
+        (asked, image)
+    }
+
+    /// Sends what this worker keeps after a tick to the first.
+    pub(super) fn send(&mut self, (tick, watermark): (Tick, Micros), sections: Vec<Section>) {
+        for section in sections {
+            self.section(0, tick, watermark, &section);
+        }
+        self.input.flush();
+    }
+
+    fn section(&mut self, to: u64, tick: Tick, watermark: Micros, section: &Section) {
+        let (kind, number) = (section.kind as u8, section.number);
+        // One that is empty is a section, too.
+        let pieces = section.bytes.chunks(PIECE_BYTES).chain(section.bytes.is_empty().then_some(&[][..]));
+        for piece in pieces {
+            let what = What::Piece { kind, number, bytes: piece.to_vec() };
+            self.input.send(Letter { to, tick, watermark, what });
+        }
+    }
+
+    /// Deals the first worker's image over all; every worker has to take part.
+    fn deal(mut self, worker: &mut Worker, threads: usize, image: Option<Image>) -> Option<Image> {
+        if let Some(image) = image.filter(|_| self.worker == 0) {
+            let Image { tick, watermark, sections } = image;
+            (0..self.workers).for_each(|to| self.input.send(Letter { to, tick, watermark, what: What::Word }));
+            for section in sections {
+                self.section(place(&section, self.workers as usize) as u64, tick, watermark, &section);
+                if section.kind == Kind::Model {
+                    let copies = copies::places(self.workers as usize, threads);
+                    copies.into_iter().for_each(|to| self.section(to, tick, watermark, &section));
+                }
+            }
+        }
+        self.input.advance_to(1);
+        worker.step_or_park_while(None, || self.probe.less_than(&1));
+        let (dealt, mine) = self.take();
+        dealt.map(|(tick, watermark)| mine.unwrap_or_else(|| Image::of(tick, watermark, Vec::new())))
+    }
+}
+
+/// What this worker, one of `threads` in its process, goes on with, where the first worker of all brings an image.
+///
+/// # Errors
+/// The image is of no form that this program knows.
+pub fn dealt(
+    worker: &mut Worker,
+    settings: &GraphSettings,
+    threads: usize,
+    image: Option<Image>,
+) -> Result<Option<Start>, ImageError> {
+    let (index, peers) = (worker.index(), worker.peers());
+    let mine = Post::open(worker).deal(worker, threads, image);
+    mine.map(|mine| Start::dealt(&mine, settings, index, peers)).transpose()
+}
+
+fn sections(parts: Parts) -> Vec<Section> {
+    let section = |((kind, number), bytes)| Some(Section { kind: Kind::from_number(kind)?, number, bytes });
+    parts.into_iter().filter_map(section).collect()
+}
