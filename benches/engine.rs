@@ -1,21 +1,25 @@
-//! What learning and deciding cost: the engine from the embedded log, and a decision on the request path.
+//! What learning and deciding cost: the engine from the embedded log, alone and with the history behind it, how soon what
+//! is durable is live, and a decision on the request path.
 //!
 //! `cargo bench --bench engine`. Traffic is synthetic and seeded: sessions of 8 calls over 4 servers and 16 tools, one
-//! argument in four from an earlier result, as the edge's own facts see it. `UNDERCURRENT_BENCH_CALLS` (200000).
+//! argument in four from an earlier result, as the edge's own facts see it, each call with the verdict of the model that
+//! was live. `UNDERCURRENT_BENCH_CALLS` (200000), `UNDERCURRENT_BENCH_TICK` calls a tick (1000: 20,000 calls/s).
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tokio::sync::watch;
 use undercurrent::clock::EventClock;
 use undercurrent::config::Payload;
 use undercurrent::edge::{Edge, EdgeSettings, SessionKey, SessionRef, Transport};
 use undercurrent::engine::Engine;
+use undercurrent::history::{History, HistoryOptions, HistoryWriter, Retries};
 use undercurrent::log::{EmbeddedLog, EventLog, LogOptions};
 use undercurrent::policy::{Asked, Policy, decide};
+use undercurrent::pump::rows_of;
 use undercurrent::telemetry::EdgeMetrics;
 use undercurrent_dataflows::assess::{LeftOut, assess};
 use undercurrent_dataflows::clusters::ClusterSettings;
@@ -33,32 +37,45 @@ use undercurrent_schemas::v1::Direction;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const CALLS_PER_SESSION: u64 = 8;
-const CALLS_PER_TICK: u64 = 1_000;
 const START_US: i64 = 1_760_000_000_000_000;
 /// Targets: calls/s on one worker, and microseconds.
-const TARGET_RATE: f64 = 60_000.0;
-const TARGET_DECIDE_US: f64 = 5.0;
+const TARGET_RATE: f64 = 150_000.0;
+const TARGET_DECIDE_US: (f64, f64) = (2.0, 10.0);
+/// A tick and 20 ms.
+const TARGET_FRESH_MS: f64 = 70.0;
+/// Of the traffic whose freshness is measured.
+const FRESH_CALLS_PER_S: u64 = 20_000;
+const FRESH_FOR: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
-    let calls = match std::env::var("UNDERCURRENT_BENCH_CALLS") {
-        Ok(text) => text.parse().context("UNDERCURRENT_BENCH_CALLS is a number")?,
-        Err(_) => 200_000,
-    };
+    let calls = number("UNDERCURRENT_BENCH_CALLS", 200_000)?;
+    let calls_per_tick = number("UNDERCURRENT_BENCH_TICK", 1_000)?.max(1);
     let dir = tempfile::tempdir()?;
-    let log = EmbeddedLog::open(dir.path(), LogOptions::replay())?;
-    let log = Arc::new(log);
-    let filled = fill(&log, calls)?;
+    let log = Arc::new(EmbeddedLog::open(&dir.path().join("log"), LogOptions::replay())?);
+    fill(&log, calls, calls_per_tick)?;
+    println!("log          {calls} calls, {calls_per_tick} a tick, each with its verdict");
+    let (models, alone) = learn(&log, None)?;
+    let speed = rate(calls, alone);
+    println!("engine       {speed:.0} calls/s on one worker, everything on but files (target {TARGET_RATE:.0})");
+    let history = History::open(&dir.path().join("history"), HistoryOptions::replay())?;
+    let (_, written) = learn(&log, Some(history))?;
+    let speed = rate(calls, written);
+    println!("with history {speed:.0} calls/s, every table written as Parquet by a second thread");
+    let (p50, p99) = freshness(&dir.path().join("fresh"))?;
     println!(
-        "log          {calls} calls appended and committed in {:.2} s: {:.0} calls/s",
-        filled.as_secs_f64(),
-        rate(calls, filled)
+        "freshness    p50 {p50:.1} ms, p99 {p99:.1} ms from durable to live at {FRESH_CALLS_PER_S} calls/s (target {TARGET_FRESH_MS})"
     );
-    let (models, learned) = learn(&log)?;
-    let speed = rate(calls, learned);
-    println!("engine       {speed:.0} calls/s on one worker, scoring and learning included (target {TARGET_RATE:.0})");
     let (p50, p99) = decisions(&models)?;
-    println!("decide       p50 {p50:.2} us, p99 {p99:.2} us, facts to verdict (target p50 {TARGET_DECIDE_US})");
+    let (target_p50, target_p99) = TARGET_DECIDE_US;
+    println!("decide       p50 {p50:.2} us, p99 {p99:.2} us, facts to verdict (targets {target_p50} and {target_p99})");
     Ok(())
+}
+
+fn number(name: &str, usual: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is a number")),
+        Err(_) => Ok(usual),
+    }
 }
 
 fn rate(calls: u64, took: Duration) -> f64 {
@@ -98,8 +115,8 @@ fn exchange(n: u64) -> (SessionRef, Vec<u8>, Vec<u8>) {
     (session, call.into_bytes(), answer.into_bytes())
 }
 
-/// Brings the traffic into the log through the edge, tick by tick.
-fn fill(log: &Arc<EmbeddedLog>, calls: u64) -> Result<Duration> {
+/// The edge in front of a log.
+fn edge(log: &Arc<EmbeddedLog>, slot: ModelSlot) -> Result<Edge> {
     let settings = EdgeSettings {
         tenant: "default".into(),
         key: DigestKey::REPLAY,
@@ -111,40 +128,63 @@ fn fill(log: &Arc<EmbeddedLog>, calls: u64) -> Result<Duration> {
         left_out: LeftOut::default(),
     };
     let metrics = Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?);
-    let clock = Arc::new(EventClock::default());
     let to = Arc::clone(log) as Arc<dyn EventLog>;
-    let edge = Edge::new(settings, Policy::default(), to, ModelSlot::default(), clock, metrics, None);
-    let started = Instant::now();
-    for n in 0..calls {
-        let ts = Micros(START_US + (n * 1_000_000 / 20_000) as i64);
-        let (session, call, answer) = exchange(n);
-        let session = edge.session_at(&session, ts);
-        // Used up at once, so that the log has the call before its answer.
-        drop(session.client_message_at(&call, ts));
-        session.server_message_at(&answer, ts.plus(5_000));
-        if n / 1_000 % CALLS_PER_SESSION == CALLS_PER_SESSION - 1 {
-            session.end_at(ts.plus(6_000));
-        }
-        if (n + 1) % CALLS_PER_TICK == 0 {
-            log.commit(Tick(n / CALLS_PER_TICK + 1), ts)?;
-        }
-    }
-    log.commit(Tick(calls / CALLS_PER_TICK + 2), Micros(i64::MAX))?;
-    Ok(started.elapsed())
+    Ok(Edge::new(settings, Policy::default(), to, slot, Arc::new(EventClock::default()), metrics, None))
 }
 
-/// Takes the whole log through one worker.
-fn learn(log: &EmbeddedLog) -> Result<(ModelSlot, Duration)> {
-    let settings = GraphSettings {
+/// The n-th call and its answer pass the edge; of each session the last one ends it.
+fn pass(edge: &Edge, n: u64, ts: Micros) {
+    let (session, call, answer) = exchange(n);
+    let session = edge.session_at(&session, ts);
+    // Used up at once, so that the log has the call before its answer.
+    drop(session.client_message_at(&call, ts));
+    session.server_message_at(&answer, ts.plus(5_000));
+    if n / 1_000 % CALLS_PER_SESSION == CALLS_PER_SESSION - 1 {
+        session.end_at(ts.plus(6_000));
+    }
+}
+
+fn graph() -> GraphSettings {
+    GraphSettings {
         partitions: LogOptions::default().partitions,
         sessions: Settings::default(),
         windows: WindowSettings::default(),
         clusters: ClusterSettings::default(),
-    };
+    }
+}
+
+/// Brings the traffic into the log through the edge, tick by tick, while a first engine makes the models that it is
+/// assessed by.
+fn fill(log: &Arc<EmbeddedLog>, calls: u64, calls_per_tick: u64) -> Result<()> {
     let (publisher, slot) = Publisher::new();
-    let (done, mut rows) = watch::channel(0_usize);
-    let engine = Engine::start(1, settings, slot.clone(), publisher, Vec::new(), move |_, output, _| {
-        done.send_modify(|rows| *rows += output.calls.len() + output.features.len());
+    let engine = Engine::start(1, graph(), slot.clone(), publisher, Vec::new(), |_, _, _| {})?;
+    let edge = edge(log, slot)?;
+    let mut tail = log.tail(None);
+    for n in 0..calls {
+        let ts = Micros(START_US + (n * 1_000_000 / 20_000) as i64);
+        pass(&edge, n, ts);
+        if (n + 1) % calls_per_tick == 0 {
+            let tick = Tick(n / calls_per_tick + 1);
+            log.commit(tick, ts)?;
+            engine.feed(&tail.next(Duration::ZERO)?.context("a tick")?)?;
+            engine.wait_for(tick)?;
+        }
+    }
+    log.commit(Tick(calls / calls_per_tick + 2), Micros(i64::MAX))?;
+    engine.stop()?;
+    Ok(())
+}
+
+/// Takes the whole log through one worker, into a history if there is one.
+fn learn(log: &EmbeddedLog, history: Option<History>) -> Result<(ModelSlot, Duration)> {
+    let (publisher, slot) = Publisher::new();
+    let history = history.map(|history| HistoryWriter::spawn(history, 256, Retries::default())).transpose()?;
+    let queue = history.as_ref().map(HistoryWriter::queue);
+    let engine = Engine::start(1, graph(), slot.clone(), publisher, Vec::new(), move |tick, output, _| {
+        if let Some(queue) = &queue {
+            // A history that has stopped says why when it is finished.
+            let _ = queue.send(rows_of(&tick, output));
+        }
     })?;
     let mut tail = log.tail(None);
     let started = Instant::now();
@@ -152,9 +192,49 @@ fn learn(log: &EmbeddedLog) -> Result<(ModelSlot, Duration)> {
         engine.feed(&tick)?;
     }
     engine.stop()?;
-    let took = started.elapsed();
-    println!("             {} rows of calls and features", *rows.borrow_and_update());
-    Ok((slot, took))
+    if let Some(history) = history {
+        history.finish()?;
+    }
+    Ok((slot, started.elapsed()))
+}
+
+/// Percentiles, in milliseconds, of the time from a tick's commit to its model, while traffic comes at a steady pace.
+fn freshness(dir: &Path) -> Result<(f64, f64)> {
+    let log = Arc::new(EmbeddedLog::open(dir, LogOptions::default())?);
+    let (publisher, slot) = Publisher::new();
+    let (live, lives) = std::sync::mpsc::channel();
+    let engine = Engine::start(1, graph(), slot.clone(), publisher, Vec::new(), move |_, _, _| {
+        // Whoever waited for it has gone.
+        let _ = live.send(Instant::now());
+    })?;
+    let mut tail = log.tail(None);
+    let reader = std::thread::spawn(move || -> Result<Vec<Instant>> {
+        let mut durable = Vec::new();
+        while !tail.is_ended() {
+            if let Some(tick) = tail.next(Duration::from_millis(100))? {
+                durable.push(Instant::now());
+                engine.feed(&tick)?;
+            }
+        }
+        engine.stop()?;
+        Ok(durable)
+    });
+    let edge = edge(&log, slot)?;
+    let started = Instant::now();
+    let mut n = 0;
+    while started.elapsed() < FRESH_FOR {
+        let due = (started.elapsed().as_secs_f64() * FRESH_CALLS_PER_S as f64) as u64;
+        while n < due {
+            pass(&edge, n, log.clock().now());
+            n += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    log.close()?;
+    let durable = reader.join().map_err(|_| anyhow::anyhow!("the reader died"))??;
+    let mut took: Vec<f64> = durable.iter().zip(lives).map(|(from, to)| (to - *from).as_secs_f64() * 1e3).collect();
+    took.sort_by(f64::total_cmp);
+    Ok((took[took.len() / 2], took[took.len() * 99 / 100]))
 }
 
 /// Percentiles of a decision, in microseconds: hash the facts, assess by the live model, decide.

@@ -40,13 +40,13 @@ use anyhow::Context as _;
 use self::node::Learning;
 use crate::admin::Labelled;
 use crate::cli::{
-    CheckArgs, EngineArgs, ForgetArgs, InstallArgs, LabelArgs, ReplayArgs, ServeArgs, StateArgs, UninstallArgs,
+    CheckArgs, EngineArgs, ForgetArgs, InstallArgs, LabelArgs, Only, ReplayArgs, ServeArgs, StateArgs, UninstallArgs,
     WrapArgs,
 };
 use crate::config::{Config, Sources};
 use crate::data_dir::DataDir;
 use crate::edge::Saying;
-use crate::replay::{ReplayOptions, replay as run_replay};
+use crate::replay::{ReplayOptions, Tables, replay as run_replay};
 use crate::telemetry::Metrics;
 
 /// `undercurrent serve`.
@@ -160,6 +160,10 @@ pub fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         limits: config.facts.limits,
         provenance_bytes_max: config.facts.provenance_bytes_max,
         policy: settings::policy(&config)?,
+        tables: match args.only {
+            None => Tables::All,
+            Some(Only::Features) => Tables::Features,
+        },
     };
     let started = std::time::Instant::now();
     let summary = run_replay(&options, std::io::stderr().is_terminal())?;

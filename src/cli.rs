@@ -329,6 +329,16 @@ pub struct ReplayArgs {
     /// Timely workers; the result does not depend on it [default: one less than there are cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// Fill this table alone, and do nothing that only others need. `features`: calls are paired and counted by windows;
+    /// nothing is scored or learned.
+    #[arg(long, value_enum, value_name = "TABLE", conflicts_with = "labels")]
+    pub only: Option<Only>,
+}
+
+/// A table that can be filled alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    Features,
 }
 
 impl ServeArgs {

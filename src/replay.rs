@@ -18,10 +18,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::facts::{DigestKey, Limits};
-use undercurrent_dataflows::graph::{GraphSettings, WindowSettings};
+use undercurrent_dataflows::graph::{GraphSettings, TickOutput, WindowSettings};
 use undercurrent_dataflows::model::Publisher;
 use undercurrent_dataflows::sessions::Settings;
 use undercurrent_schemas::ids::{Micros, Sequence, Tick};
+use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::v1;
 
 pub use frames::FrameError;
@@ -33,7 +34,7 @@ use crate::clock::EventClock;
 use crate::config::Payload;
 use crate::edge::{Edge, EdgeSettings, Saying, SessionKey, SessionRef, Transport};
 use crate::engine::{Engine, EngineError};
-use crate::history::{History, HistoryError, HistoryOptions, HistoryWriter, Retries};
+use crate::history::{History, HistoryError, HistoryOptions, HistoryWriter, Retries, TickRows};
 use crate::log::{EmbeddedLog, EventLog, LogError, LogFull, LogOptions, Tail};
 use crate::policy::Policy;
 use crate::pump::{REPLAY_TICK_US, rows_of};
@@ -63,6 +64,44 @@ pub struct ReplayOptions {
     pub limits: Limits,
     pub provenance_bytes_max: usize,
     pub policy: Policy,
+    /// The tables that are asked for.
+    pub tables: Tables,
+}
+
+/// Which tables a replay fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tables {
+    #[default]
+    All,
+    /// `features` alone: calls are paired and counted; nothing is scored, and nothing learned.
+    Features,
+}
+
+impl Tables {
+    /// Frames that are read, at least, before a tick is closed. Without models nothing is scored by those of the tick
+    /// before, so ticks may be long: the sums of the rows' diffs are the same, corrections within a tick are not told.
+    const fn frames_min(self) -> usize {
+        match self {
+            Self::All => 1,
+            Self::Features => 2_048,
+        }
+    }
+
+    /// The rows of a tick, as far as they were asked for.
+    fn rows(self, tick: &CommittedTick, output: TickOutput) -> TickRows {
+        match self {
+            Self::All => rows_of(tick, output),
+            Self::Features => rows_of(
+                &CommittedTick { tick: tick.tick, watermark: tick.watermark, batches: Vec::new() },
+                TickOutput {
+                    tick: output.tick,
+                    watermark: output.watermark,
+                    features: output.features,
+                    ..TickOutput::default()
+                },
+            ),
+        }
+    }
 }
 
 /// Why a replay stopped.
@@ -94,7 +133,7 @@ pub enum ReplayError {
 /// Replays; returns what came of it. `progress`: draw a bar on the terminal.
 pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, ReplayError> {
     let all: Vec<_> = options.inputs.iter().chain(&options.labels).cloned().collect();
-    let inputs = marker::Inputs::of(&all, options.partitions)?;
+    let inputs = marker::Inputs::of(&all, options.partitions, options.tables)?;
     let mut marker = Marker::claim(&options.history, &inputs)?;
     if let Some(summary) = marker.finished() {
         return Ok(summary.clone());
@@ -108,7 +147,7 @@ pub fn replay(options: &ReplayOptions, progress: bool) -> Result<Summary, Replay
     let mut head = frames.next()?;
     while let Some(frame) = next(&mut head, &mut frames, &mut labels)? {
         let at = Tick(tick.0.max(u64::try_from(frame.ts.0 / REPLAY_TICK_US).unwrap_or(0)));
-        if at != tick && !group.is_empty() {
+        if at != tick && group.len() >= options.tables.frames_min() {
             run.tick(tick, watermark, &mut group)?;
             bar.set_position(frames.bytes_read());
         }
@@ -153,6 +192,7 @@ struct Run {
     engine: Engine,
     /// The last tick that the engine was given and that nobody has waited for.
     fed: Option<Tick>,
+    tables: Tables,
     history: HistoryWriter,
     summary: Arc<Mutex<Summary>>,
     swept: Micros,
@@ -173,9 +213,11 @@ impl Run {
         let summary = Arc::new(Mutex::new(Summary::default()));
         let (publisher, slot) = Publisher::new();
         let (queue, told) = (history.queue(), Arc::clone(&summary));
+        let tables = options.tables;
+        let learns = tables == Tables::All;
         let settings = GraphSettings {
             partitions: options.partitions,
-            sessions: options.sessions,
+            sessions: Settings { learns, ..options.sessions },
             windows: options.windows.clone(),
             clusters: options.clusters,
         };
@@ -188,14 +230,14 @@ impl Run {
             move |tick, output, _took| {
                 told.lock().unwrap_or_else(PoisonError::into_inner).add(&output);
                 // The history that has stopped says why at the end.
-                let _ = queue.send(rows_of(&tick, output));
+                let _ = queue.send(tables.rows(&tick, output));
             },
         )?;
         let edge = Edge::new(
             EdgeSettings {
                 tenant: "default".into(),
                 key: DigestKey::REPLAY,
-                limits: options.limits,
+                limits: Limits { looks_inside: learns, ..options.limits },
                 provenance_bytes_max: options.provenance_bytes_max,
                 sessions_max: usize::MAX,
                 session_idle: Duration::from_micros(options.sessions.timing.session_idle_us.unsigned_abs()),
@@ -209,7 +251,7 @@ impl Run {
             Arc::new(EdgeMetrics::register(&prometheus::Registry::new())?),
             None,
         );
-        Ok(Self { log, tail, resumed, edge, engine, fed: None, history, summary, swept: Micros(0) })
+        Ok(Self { log, tail, resumed, edge, engine, fed: None, tables, history, summary, swept: Micros(0) })
     }
 
     /// Takes the frames of one tick through edge, log and engine; the engine may still be at it when this returns.
@@ -217,7 +259,7 @@ impl Run {
         let resumes = self.resumed.is_some_and(|resumed| tick <= resumed);
         self.log.resuming.store(resumes, Ordering::Relaxed);
         for frame in frames.drain(..) {
-            if frame.may_be_call() {
+            if self.tables == Tables::All && frame.may_be_call() {
                 // It is assessed by the model of the tick before, whatever the engine's pace.
                 self.learn_what_was_fed()?;
             }

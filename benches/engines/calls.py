@@ -35,4 +35,4 @@ def report(name, seconds, frames, windows):
     """`windows`: (calls, latency sum) of each window with a call."""
     windows = list(windows)
     answered, latency = sum(calls for calls, _ in windows), sum(latency for _, latency in windows)
-    print(f"{name:14} {seconds:8.2f} s {frames / seconds:12,.0f} messages/s   {len(windows)} windows, {answered} calls, {latency} us")
+    print(f"{name:16} {seconds:8.2f} s {frames / seconds:12,.0f} messages/s   {len(windows)} windows, {answered} calls, {latency} us")

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # One job on one file by four engines, one after the other, parsing included: run.sh FRAMES.jsonl[.zst] [BINARY]
 #
-# The job is in calls.py. The Python engines get calls that are paired already; `undercurrent replay` starts from bytes
-# and does all that it always does. What is printed after the time must be equal: windows, calls, sum of latencies.
+# The job is in calls.py. The Python engines get calls that are paired already; `undercurrent replay --only features`
+# starts from bytes, in a process of its own whose start counts, and a whole replay with all learning comes last. What is
+# printed after the time must be equal: windows, calls, sum of latencies.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: benches/engines/run.sh FRAMES.jsonl[.zst] [BINARY]" >&2; exit 1; }
@@ -21,6 +22,8 @@ frames="$(mktemp --suffix=.jsonl)"
 trap 'rm -f "$frames" "$frames.err"' EXIT
 case "$1" in *.zst) zstd -dcq --long=27 "$1" >"$frames" ;; *) cat "$1" >"$frames" ;; esac
 messages="$(grep -c '"frame"' "$frames")"
-for engine in undercurrent pathway bytewax river; do
-  "$tools/bin/python" -B "$here/${engine}_minutes.py" "$frames" "$messages" "$binary" 2>"$frames.err" || { echo "$engine: failed" >&2; tail -n 5 "$frames.err" >&2; }
+for engine in undercurrent pathway bytewax river "undercurrent whole"; do
+  # shellcheck disable=SC2086 # The second word is an argument.
+  set -- $engine
+  "$tools/bin/python" -B "$here/${1}_minutes.py" "$frames" "$messages" "$binary" ${2:+"$2"} 2>"$frames.err" || { echo "$engine: failed" >&2; tail -n 5 "$frames.err" >&2; }
 done

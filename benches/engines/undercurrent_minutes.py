@@ -1,6 +1,8 @@
-"""The job by `undercurrent replay`, which also scores, learns, clusters, forecasts and writes the whole history.
+"""The job by `undercurrent replay --only features`, which pairs the calls itself and writes windows of three sizes for
+servers, tools, principals and sessions as Parquet; this reads those of a minute by tool. With `whole`: by `replay` without
+that, which also scores, learns, clusters, forecasts and writes the whole history.
 
-usage: undercurrent_minutes.py FRAMES MESSAGES BINARY; the windows are those of table `features`.
+usage: undercurrent_minutes.py FRAMES MESSAGES BINARY [whole]
 """
 
 import subprocess
@@ -19,8 +21,13 @@ WINDOWS = """
 
 with tempfile.TemporaryDirectory() as history:
     command = [sys.argv[3], "--log-level", "warn", "replay", sys.argv[1], "--history", history, "--workers", "1"]
+    name = "undercurrent"
+    if sys.argv[4:] == ["whole"]:
+        name += " all"
+    else:
+        command += ["--only", "features"]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     windows = duckdb.connect().execute(WINDOWS, [f"{history}/features/**/*.parquet", MINUTE_US]).fetchall()
-    report("undercurrent", seconds, int(sys.argv[2]), windows)
+    report(name, seconds, int(sys.argv[2]), windows)

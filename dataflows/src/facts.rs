@@ -51,6 +51,8 @@ pub struct Limits {
     pub index_bytes_max: usize,
     /// Requests of one session that wait for an answer; the oldest is forgotten first.
     pub open_requests_max: usize,
+    /// Whether arguments, results and definitions are looked into; without that only envelopes are told.
+    pub looks_inside: bool,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
             index_values_max: 16 * 1024,
             index_bytes_max: 256 * 1024,
             open_requests_max: 1024,
+            looks_inside: true,
         }
     }
 }
@@ -209,6 +212,9 @@ impl SessionFacts {
 
     fn call_facts(&mut self, tool: &Arc<str>, arguments: &str, key: &DigestKey) -> CallFacts {
         let arguments = if arguments == "null" { "" } else { arguments };
+        if !self.limits.looks_inside {
+            return CallFacts { arguments_bytes: arguments.len() as u64, ..CallFacts::default() };
+        }
         let provenance = provenance(&mut self.provenance, &self.limits, key);
         let mut walk = Arguments::new(key, self.limits.leaves_max, provenance, &self.hosts);
         let fingerprint = walk.walk(tool, arguments);
@@ -239,7 +245,7 @@ impl SessionFacts {
                 message.protocol_version = text(version);
                 self.protocol_version.clone_from(&message.protocol_version);
             }
-            "tools/list" => message.tool_definitions = tool_definitions(result),
+            "tools/list" if self.limits.looks_inside => message.tool_definitions = tool_definitions(result),
             "tools/call" => self.calls.largest_result = self.calls.largest_result.max(result.len() as u64),
             _ => {}
         }
@@ -263,8 +269,8 @@ impl SessionFacts {
         facts: fn(&str, &mut Indexer<'_>, usize, &DigestKey) -> ResultFacts,
     ) -> ResultFacts {
         let source = request.filter(|_| direction == Direction::ServerToClient).and_then(source_name);
-        let bytes_max = self.limits.index_bytes_max;
-        let provenance = source.map(|source| {
+        let bytes_max = if self.limits.looks_inside { self.limits.index_bytes_max } else { 0 };
+        let provenance = source.filter(|_| self.limits.looks_inside).map(|source| {
             let provenance = provenance(&mut self.provenance, &self.limits, key);
             provenance.begin(source);
             provenance

@@ -88,6 +88,8 @@ pub struct Settings {
     pub open_calls_max: usize,
     /// Ended parts of one partition that can be unlearned; beyond that the oldest no longer can.
     pub unlearnable_max: usize,
+    /// Without it calls are paired and measured, and sessions are neither scored nor teach.
+    pub learns: bool,
 }
 
 impl Default for Settings {
@@ -106,6 +108,7 @@ impl Default for Settings {
             left_out: LeftOut::default(),
             open_calls_max: 1024,
             unlearnable_max: 16 * 1024,
+            learns: true,
         }
     }
 }

@@ -138,6 +138,7 @@ impl Check<'_> {
                 index_values_max: number!(self, raw.facts.index_values_max, 1..=10_000_000),
                 index_bytes_max: number!(self, raw.facts.index_bytes_max, 1..=GIB),
                 open_requests_max: number!(self, raw.facts.open_requests_max, 1..=1_000_000),
+                looks_inside: true,
             },
             provenance_bytes_max: number!(self, raw.facts.provenance_bytes_max, 1..=1024 * GIB),
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use undercurrent_schemas::ids::stable_hash;
 
-use super::{ReplayError, Summary};
+use super::{ReplayError, Summary, Tables};
 use crate::history::{DirState, replay_dir_state};
 
 const MARKER: &str = "REPLAY.json";
@@ -18,7 +18,9 @@ pub enum MarkerError {
     Io { action: &'static str, path: PathBuf, cause: io::Error },
     #[error("read {path}: {cause}; replay into a new directory")]
     Malformed { path: PathBuf, cause: serde_json::Error },
-    #[error("replay into {0}: it holds the replay of other recordings or partitions; replay into a new directory")]
+    #[error(
+        "replay into {0}: it holds the replay of other recordings, partitions or tables; replay into a new directory"
+    )]
     Other(PathBuf),
 }
 
@@ -26,6 +28,9 @@ pub enum MarkerError {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Inputs {
     partitions: u32,
+    /// Of all tables only `features`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    features_only: bool,
     files: Vec<Input>,
 }
 
@@ -37,9 +42,9 @@ struct Input {
 }
 
 impl Inputs {
-    pub(super) fn of(paths: &[PathBuf], partitions: u32) -> Result<Self, MarkerError> {
+    pub(super) fn of(paths: &[PathBuf], partitions: u32, tables: Tables) -> Result<Self, MarkerError> {
         let files = paths.iter().map(|path| Input::of(path)).collect::<Result<_, _>>()?;
-        Ok(Self { partitions, files })
+        Ok(Self { partitions, features_only: tables == Tables::Features, files })
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -30,6 +30,10 @@ impl Session {
         self.settle(given_up, learning, out);
         let mut part = self.open.take()?;
         learning.open -= 1;
+        if !learning.settings.learns {
+            out.counters.sessions += 1;
+            return None;
+        }
         let scope = self.identity.scope;
         learning.dictionary.learn_pairs(&part.fact, out);
 

@@ -279,7 +279,7 @@ fn what_comes_next_follows_from_the_two_tools_before() {
         .collect();
     let run = run(&settings(), 2, &ticks(&events(&calls, 1_000), &[1]));
     let rows: Vec<&CallRow> = run.outputs.iter().flat_map(|output| &output.calls).skip(120).collect();
-    let third = rows.iter().filter(|row| matches!(row.tool.as_str(), "send" | "read") && row.ts.0 / SECOND % 4 == 2);
+    let third = rows.iter().filter(|row| matches!(&*row.tool, "send" | "read") && row.ts.0 / SECOND % 4 == 2);
     let right = third.clone().filter(|row| row.expected.tool == row.tool).count();
     assert_eq!((third.count(), right), (30, 30));
 }

@@ -36,7 +36,7 @@ fn prefixes<'a>(events: &'a [v1::Event], ticks: &'a [Arc<CommittedTick>]) -> imp
 }
 
 /// Of which window a row is.
-type WindowOf = (i64, Micros, EntityKind, String);
+type WindowOf = (i64, Micros, EntityKind, Text);
 
 /// Feature rows that are not withdrawn.
 #[derive(Default)]
@@ -213,7 +213,7 @@ proptest! {
             let twin = oracle::parts_at(arrived, &settings.sessions.timing, tick.watermark);
             for row in &output.sessions {
                 let is_it = |part: &&oracle::Part<'_>| {
-                    part.first.session_id == row.session_id && part.started == row.started_at
+                    part.first.session_id == *row.session_id && part.started == row.started_at
                 };
                 // Who ended and was forgotten in one tick is no part.
                 if let Some(part) = twin.iter().find(is_it) {
@@ -277,7 +277,7 @@ proptest! {
         let run = run(&settings, 2, &ticks);
         let mut rows: BTreeMap<(EntityKind, String, Micros), (f64, f64, i64)> = BTreeMap::new();
         // What was expected of each minute that is known, if anything was.
-        let mut known: BTreeMap<(EntityKind, String), Minutes> = BTreeMap::new();
+        let mut known: BTreeMap<(EntityKind, Text), Minutes> = BTreeMap::new();
         for ((output, tick), arrived) in run.outputs.iter().zip(&ticks).zip(prefixes(&events, &ticks)) {
             for row in &output.forecasts {
                 let (key, value) =
@@ -289,7 +289,7 @@ proptest! {
                 }
             }
             let twin = oracle::parts_at(arrived, &settings.sessions.timing, tick.watermark);
-            let mut calls: BTreeMap<(EntityKind, String), BTreeMap<Micros, i64>> = BTreeMap::new();
+            let mut calls: BTreeMap<(EntityKind, Text), BTreeMap<Micros, i64>> = BTreeMap::new();
             for (part, call) in twin.iter().flat_map(|part| part.calls.iter().map(move |call| (part, call))) {
                 let start = Micros(call.ts.0.div_euclid(MINUTE_US) * MINUTE_US);
                 if start.plus(MINUTE_US) < tick.watermark {

@@ -33,6 +33,7 @@ pub(crate) fn settings() -> GraphSettings {
             left_out: LeftOut::default(),
             open_calls_max: 1_024,
             unlearnable_max: 1_024,
+            learns: true,
         },
         clusters: ClusterSettings { dense_sessions: 2 },
         windows: WindowSettings { lateness_us: (TIMEOUT_S + LATENESS_S) * SECOND, ..WindowSettings::default() },

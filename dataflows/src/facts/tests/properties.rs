@@ -51,7 +51,7 @@ proptest! {
 
     #[test]
     fn any_json_in_any_place(value in any_json(), other in any_json(), depth_max in 0..9_usize) {
-        let mut facts = SessionFacts::new(Limits { depth_max: depth_max * 16, leaves_max: 4, index_values_max: 8, index_bytes_max: 64, open_requests_max: 1 });
+        let mut facts = SessionFacts::new(Limits { depth_max: depth_max * 16, leaves_max: 4, index_values_max: 8, index_bytes_max: 64, open_requests_max: 1, looks_inside: true });
         for text in [
             value.to_string(),
             json!([value, other]).to_string(),
