@@ -15,6 +15,7 @@ use undercurrent_dataflows::sessions::Gate;
 use undercurrent_schemas::ids::{Micros, partition_of};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{AlertKind, AlertRow, AlertState, EntityKind, FeatureRow, Source, ToolChange};
+use undercurrent_schemas::text::Text;
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
 use crate::cases;
@@ -218,7 +219,7 @@ proptest! {
                 // Who ended and was forgotten in one tick is no part.
                 if let Some(part) = twin.iter().find(is_it) {
                     let of = Decided::of(row, part, &model, gate);
-                    decided.insert((row.session_id.clone(), row.started_at), of);
+                    decided.insert((row.session_id.to_string(), row.started_at), of);
                 }
             }
             if !output.change.is_empty() {
@@ -275,7 +276,7 @@ proptest! {
         let events = with_sayings(&events(&plans), &said);
         let ticks = ticks(&events, &sizes);
         let run = run(&settings, 2, &ticks);
-        let mut rows: BTreeMap<(EntityKind, String, Micros), (f64, f64, i64)> = BTreeMap::new();
+        let mut rows: BTreeMap<(EntityKind, Text, Micros), (f64, f64, i64)> = BTreeMap::new();
         // What was expected of each minute that is known, if anything was.
         let mut known: BTreeMap<(EntityKind, Text), Minutes> = BTreeMap::new();
         for ((output, tick), arrived) in run.outputs.iter().zip(&ticks).zip(prefixes(&events, &ticks)) {
@@ -295,7 +296,7 @@ proptest! {
                 if start.plus(MINUTE_US) < tick.watermark {
                     let of_tool = format!("{}/{}", part.first.server, call.request.target);
                     for key in [(EntityKind::Server, part.first.server.clone()), (EntityKind::Tool, of_tool)] {
-                        *calls.entry(key).or_default().entry(start).or_default() += 1;
+                        *calls.entry((key.0, key.1.into())).or_default().entry(start).or_default() += 1;
                     }
                 }
             }
@@ -397,7 +398,7 @@ proptest! {
             }
             prop_assert_eq!(output.open_alerts, open.len());
             for row in output.sessions.iter().filter(|row| row.flagged == Some(true)) {
-                let is_it = |alert: &&AlertRow| alert.kind == AlertKind::Flagged && alert.subject == row.session_id;
+                let is_it = |alert: &&AlertRow| alert.kind == AlertKind::Flagged && alert.subject == *row.session_id;
                 let told = run.outputs.iter().flat_map(|output| &output.alerts).find(is_it);
                 prop_assert!(told.is_some(), "{:?}", row.session_id);
             }

@@ -97,7 +97,7 @@ pub(crate) struct LearnedCall {
 impl LearnedPart {
     pub(crate) fn of_row(row: &SessionRow) -> Self {
         Self {
-            session_id: row.session_id.clone(),
+            session_id: row.session_id.to_string(),
             started: row.started_at,
             ended: row.ended_at,
             messages: row.messages,
@@ -123,9 +123,9 @@ impl LearnedPart {
 impl LearnedCall {
     pub(crate) fn of_row(row: &CallRow) -> Self {
         Self {
-            session_id: row.session_id.clone(),
+            session_id: row.session_id.to_string(),
             ts: row.ts,
-            tool: row.tool.clone(),
+            tool: row.tool.to_string(),
             outcome: row.outcome,
             latency_us: row.latency_us,
             response_bytes: row.response_bytes,
