@@ -162,7 +162,7 @@ impl Graph {
         };
         post.begin(tick.tick, tick.watermark);
         worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)) || post.is_before(time + 1));
-        let (asked, image) = post.take();
+        let (asked, image) = post.take(tick.tick);
         if let Some(asked) = asked {
             post.send(asked, self.kept.sections(worker.index() as u32));
         }

@@ -94,13 +94,14 @@ impl Post {
         self.probe.less_than(&time)
     }
 
-    /// Takes what has arrived with a tick that is over. Whether an image after it is asked for, and whether one before it
-    /// has come together.
-    pub(super) fn take(&mut self) -> (Option<(Tick, Micros)>, Option<Image>) {
-        // Pieces are of an earlier tick than a word that came with them.
+    /// Takes what has arrived by a tick that is over. Whether an image after it is asked for, and whether one before it has
+    /// come together. Others may be further: what they have sent since is for the next tick.
+    pub(super) fn take(&mut self, at: Tick) -> (Option<(Tick, Micros)>, Option<Image>) {
         let mut asked = None;
-        for letter in self.arrived.borrow_mut().drain(..) {
+        let arrived = std::mem::take(&mut *self.arrived.borrow_mut());
+        for letter in arrived {
             match letter.what {
+                What::Word if letter.tick > at => self.arrived.borrow_mut().push(letter),
                 What::Word => asked = Some((letter.tick, letter.watermark)),
                 What::Piece { kind, number, bytes } => {
                     let parts = self.parts.get_or_insert_with(|| (letter.tick, letter.watermark, Parts::new()));
@@ -108,7 +109,8 @@ impl Post {
                 }
             }
         }
-        let image = self.parts.take().map(|(tick, watermark, parts)| Image::of(tick, watermark, sections(parts)));
+        let whole = self.parts.take_if(|(tick, ..)| *tick < at);
+        let image = whole.map(|(tick, watermark, parts)| Image::of(tick, watermark, sections(parts)));
         (asked, image)
     }
 
@@ -145,7 +147,7 @@ impl Post {
         }
         self.input.advance_to(1);
         worker.step_or_park_while(None, || self.probe.less_than(&1));
-        let (dealt, mine) = self.take();
+        let (dealt, mine) = self.take(Tick(u64::MAX));
         dealt.map(|(tick, watermark)| mine.unwrap_or_else(|| Image::of(tick, watermark, Vec::new())))
     }
 }
