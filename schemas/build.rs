@@ -2,8 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files =
-        ["proto/undercurrent/v1/event.proto", "proto/undercurrent/v1/log.proto", "proto/undercurrent/v1/hub.proto"];
+    let files = ["event", "log", "hub"].map(|name| format!("proto/undercurrent/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     prost_build::Config::new()
         // Events are moved from queue to queue: only a pointer should be.

@@ -9,6 +9,8 @@ mod intake;
 mod keeper;
 mod key;
 mod learn;
+mod model;
+mod model_file;
 mod model_topics;
 mod models;
 mod node;
@@ -40,8 +42,8 @@ use anyhow::Context as _;
 use self::node::Learning;
 use crate::admin::Labelled;
 use crate::cli::{
-    CheckArgs, EngineArgs, ForgetArgs, InstallArgs, LabelArgs, Only, ReplayArgs, ServeArgs, StateArgs, UninstallArgs,
-    WrapArgs,
+    CheckArgs, EngineArgs, ForgetArgs, InstallArgs, LabelArgs, ModelArgs, Only, ReplayArgs, ServeArgs, StateArgs,
+    UninstallArgs, WrapArgs,
 };
 use crate::config::{Config, Sources};
 use crate::data_dir::DataDir;
@@ -138,6 +140,11 @@ fn say(sources: Sources, session: &str, saying: Saying) -> anyhow::Result<ExitCo
         println!("{said}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `undercurrent model`.
+pub fn model(args: &ModelArgs) -> anyhow::Result<ExitCode> {
+    model::model(args)
 }
 
 /// `undercurrent state`.

@@ -92,6 +92,8 @@ pub enum Command {
     Forget(ForgetArgs),
     /// Look at the state of learning that the next start goes on from.
     State(StateArgs),
+    /// Carry what was learned from site to site.
+    Model(ModelArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -241,8 +243,11 @@ pub struct LabelArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ForgetArgs {
     /// The session, as `session_id` in the tables has it.
-    #[arg(long, value_name = "SESSION", required_unless_present = "principal")]
+    #[arg(long, value_name = "SESSION", required_unless_present_any = ["principal", "import"])]
     pub session: Option<String>,
+    /// An import, by the id that `model import` said: as if it had never come.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["session", "principal", "erase"])]
+    pub import: Option<String>,
     /// All sessions of a principal, as the tables have it; no other process may use the data directory.
     #[arg(long, value_name = "PRINCIPAL")]
     pub principal: Option<String>,
@@ -281,6 +286,41 @@ pub enum StateCommand {
     ///
     /// No other process may use the data directory. Exit code: 1 if rows are gone for good.
     Repair,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ModelArgs {
+    #[command(subcommand)]
+    pub command: ModelCommand,
+    /// Where everything is kept [default: $UNDERCURRENT_DATA, else the platform's data directory].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings; config/undercurrent.toml lists all of them.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Write the sums of the newest checkpoint to a file.
+    Export {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Add another site's sums to what is learned here; `forget --import` takes them back.
+    Import {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Add the sums of two files: what one site would have learned that saw what both saw.
+    Merge {
+        #[arg(value_name = "A")]
+        first: PathBuf,
+        #[arg(value_name = "B")]
+        second: PathBuf,
+        #[arg(short, long, value_name = "C")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -411,6 +451,14 @@ impl LabelArgs {
 }
 
 impl ForgetArgs {
+    /// Where this command's settings come from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.data.clone())
+    }
+}
+
+impl ModelArgs {
     /// Where this command's settings come from.
     #[must_use]
     pub fn sources(&self) -> Sources {

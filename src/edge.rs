@@ -275,6 +275,15 @@ impl Edge {
             Saying::Label(verdict) => Body::Label(v1::Label { verdict: verdict.into() }),
             Saying::Forget => Body::Forget(v1::Forget::default()),
         };
+        self.told(session_id, body, ts)
+    }
+
+    /// Puts what another site learned into the log, or that it is taken back.
+    pub fn import(&self, id: &str, import: v1::ModelImport) -> Result<Sequence, LogFull> {
+        self.told(id, Body::ModelImport(import), self.shared.clock.now())
+    }
+
+    fn told(&self, session_id: &str, body: Body, ts: Micros) -> Result<Sequence, LogFull> {
         self.shared.metrics.event(&body);
         self.shared.log.append(v1::Event {
             id: None,

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Label(args) => app::label(&args),
         Command::Forget(args) => app::forget(&args),
         Command::State(args) => app::state(&args),
+        Command::Model(args) => app::model(&args),
     });
     match result {
         Ok(code) => code,

@@ -40,7 +40,7 @@ pub use clusters::cell_components;
 pub use post::dealt;
 pub use publish::TickOutput;
 pub use resume::Start;
-pub(crate) use resume::merged_panes;
+pub(crate) use resume::{merged_panes, model_of};
 pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use undercurrent_schemas::ids::{Micros, Tick};
 
 use crate::graph::merged_panes;
+use crate::model::ModelChange;
 
 /// The form of the state in bytes. Raise it whenever a type that is in an image changes its form: a test reads images
 /// that were kept of every earlier one, and says so.
@@ -91,6 +92,11 @@ impl Image {
         self.sections.retain(|section| section.kind != Kind::Panes);
         self.sections.push(panes);
         Ok(Self::of(self.tick, self.watermark, self.sections))
+    }
+
+    /// The model in it, whole.
+    pub fn model(&self) -> Result<ModelChange, ImageError> {
+        crate::graph::model_of(self)
     }
 
     /// The sections of a kind.

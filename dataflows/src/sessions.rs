@@ -8,6 +8,7 @@ mod calls;
 mod close;
 mod contribution;
 mod image;
+mod imports;
 mod labels;
 mod names;
 mod outbox;
@@ -21,6 +22,7 @@ use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{EndReason, EntityKind};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 
+pub use imports::import_id;
 pub(crate) use labels::FORGET;
 pub use names::Dictionary;
 pub use outbox::{Counters, Measure, Outbox};
@@ -252,6 +254,7 @@ impl PartitionSessions {
             Some(Body::Label(label)) => self.label(event, label.verdict(), out),
             Some(Body::Forget(forget)) if forget.whole_principal => self.forget_principal(event, out),
             Some(Body::Forget(_)) => self.forget(event, out),
+            Some(Body::ModelImport(import)) => self.import(event, import, out),
             // Of no session: see `reports`.
             Some(Body::Telemetry(_) | Body::DeadLetter(_)) => {}
             None => out.counters.corrupt += 1,

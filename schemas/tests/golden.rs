@@ -55,6 +55,9 @@ fn all() -> Vec<(&'static str, Event)> {
         content: b"{".to_vec(),
         size_bytes: 1,
     };
+    let sum = v1::Sum { part: 2, scope: 7, key: 9, bin: 0, total: 16 };
+    let name = v1::Name { hash: 7, text: "bank".into() };
+    let import = v1::ModelImport { sums: vec![sum], names: vec![name], withdrawn: false };
     vec![
         ("message", event(Body::Message(call().into()))),
         ("session_end", event(Body::SessionEnd(v1::SessionEnd {}))),
@@ -62,6 +65,7 @@ fn all() -> Vec<(&'static str, Event)> {
         ("heartbeat", event(Body::Heartbeat(v1::Heartbeat {}))),
         ("label", event(Body::Label(v1::Label { verdict: v1::label::Verdict::Malicious.into() }))),
         ("forget", event(Body::Forget(v1::Forget::default()))),
+        ("model_import", event(Body::ModelImport(import))),
         ("telemetry", event(Body::Telemetry(v1::Telemetry { points: vec![point] }))),
         ("dead_letter", event(Body::DeadLetter(letter))),
     ]

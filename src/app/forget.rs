@@ -30,6 +30,9 @@ pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let metrics = Metrics::register(&prometheus::Registry::new())?;
     let parts = Parts { data, config, metrics, learning: Learning::Here };
+    if let Some(import) = &args.import {
+        return said(&super::model::withdraw(&parts, import)?);
+    }
     ensure_alone(&parts)?;
     let mut names: BTreeSet<String> = args.session.iter().cloned().collect();
     if let Some(principal) = &args.principal {
@@ -72,6 +75,10 @@ pub(super) fn forget(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
             write!(said, "\nnot here    access logs, recordings (--record), copies in other stores, backups")?;
         }
     }
+    self::said(&said)
+}
+
+fn said(said: &str) -> anyhow::Result<ExitCode> {
     #[expect(clippy::print_stdout, reason = "the outcome is what the command is asked for")]
     {
         println!("{said}");

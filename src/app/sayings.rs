@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::broadcast;
+use undercurrent_schemas::ids::Sequence;
 use undercurrent_schemas::rows::{LabelOutcome, LabelRow};
+use undercurrent_schemas::v1;
 use undercurrent_schemas::v1::label::Verdict;
 
 use super::node::{Node, Parts, Role, lock};
 use crate::admin::{Labelled, Labeller};
 use crate::edge::{Edge, Saying};
+use crate::log::LogFull;
 
 /// How long an answer to a request waits for learning; far longer than a tick.
 const REQUEST_WAIT: Duration = Duration::from_secs(5);
@@ -29,16 +32,27 @@ pub(super) struct Sayings {
 
 impl Sayings {
     async fn say(&self, session_id: &str, saying: Saying, wait: Duration) -> Labelled {
+        let said = |edge: &Edge| edge.say(session_id, saying);
+        self.append(session_id, saying.as_str(), wait, said).await
+    }
+
+    /// Waits for what becomes of an event about `session_id`, which table `labels` calls `label`.
+    async fn append(
+        &self,
+        session_id: &str,
+        label: &str,
+        wait: Duration,
+        append: impl FnOnce(&Edge) -> Result<Sequence, LogFull>,
+    ) -> Labelled {
         // Before it is said: the answer may be quick.
         let outcomes = match &*lock(&self.role) {
             Role::Owner(owner) if owner.learns() => Some(owner.progress.labelled()),
             Role::Owner(_) | Role::Member | Role::Failed(_) => None,
         };
-        let Ok(sequence) = self.edge.say(session_id, saying) else { return Labelled::Full };
+        let Ok(sequence) = append(&self.edge) else { return Labelled::Full };
         let Some(outcomes) = outcomes else { return Labelled::Accepted };
-        let is_ours = |row: &LabelRow| {
-            row.event.sequence == sequence.0 && row.session_id == session_id && row.label == saying.as_str()
-        };
+        let is_ours =
+            |row: &LabelRow| row.event.sequence == sequence.0 && row.session_id == session_id && row.label == label;
         match tokio::time::timeout(wait, outcome(outcomes, is_ours)).await {
             Ok(Some(row)) if row.outcome == LabelOutcome::Applied => Labelled::Applied { parts: row.parts },
             Ok(Some(_)) => Labelled::TooOld,
@@ -83,6 +97,16 @@ pub(super) async fn commands(
     }
     node.leave().await.context("take it to the log")?;
     Ok(outcomes)
+}
+
+/// Says what another site learned, or takes it back, as a command: through the owner of DATA, or as its owner.
+pub(super) async fn import(parts: &Parts, id: &str, import: v1::ModelImport) -> anyhow::Result<Labelled> {
+    let node = Node::join(parts, None)?;
+    let sayings = Sayings { edge: node.edge.clone(), role: Arc::clone(&node.role) };
+    let label = if import.withdrawn { "forget" } else { "import" };
+    let outcome = sayings.append(id, label, COMMAND_WAIT, |edge| edge.import(id, import)).await;
+    node.leave().await.context("take it to the log")?;
+    Ok(outcome)
 }
 
 /// Says one thing as a command: through the owner of DATA, or as its owner.

@@ -92,7 +92,7 @@ impl EdgeMetrics {
                 v1::Kind::Malformed | v1::Kind::Unspecified => self.malformed.inc(),
             },
             Body::SessionEnd(_) => self.session_end.inc(),
-            Body::Label(_) | Body::Forget(_) => self.label.inc(),
+            Body::Label(_) | Body::Forget(_) | Body::ModelImport(_) => self.label.inc(),
             Body::Gap(_) => self.gap.inc(),
             Body::Heartbeat(_) => self.heartbeat.inc(),
             Body::Telemetry(_) | Body::DeadLetter(_) => self.telemetry.inc(),

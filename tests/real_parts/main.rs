@@ -31,6 +31,7 @@ mod install;
 mod kafka;
 mod kafka_state;
 mod metrics;
+mod model;
 mod observe;
 mod policy;
 mod protection;

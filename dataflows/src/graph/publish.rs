@@ -198,11 +198,15 @@ pub(super) struct Sums {
 impl Sums {
     /// Makes the model live; none is where none was.
     pub(super) fn restart(self, publisher: &mut Publisher) {
-        let Self { version, totals, names } = self;
-        if version > ModelVersion::default() {
-            let names = names.into_iter().map(|(hash, name)| (hash, name.into())).collect();
-            publisher.restart(ModelChange { version, totals, names });
+        let whole = self.into_change();
+        if whole.version > ModelVersion::default() {
+            publisher.restart(whole);
         }
+    }
+
+    pub(super) fn into_change(self) -> ModelChange {
+        let Self { version, totals, names } = self;
+        ModelChange { version, totals, names: names.into_iter().map(|(hash, name)| (hash, name.into())).collect() }
     }
 }
 

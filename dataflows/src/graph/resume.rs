@@ -16,7 +16,7 @@ use super::publish::{Published, State, Sums};
 use super::sessions::PartitionState;
 use crate::clusters::Cell;
 use crate::image::{Image, ImageError, Kind, Section};
-use crate::model::{Entry, Part, Publisher};
+use crate::model::{Entry, ModelChange, Part, Publisher};
 
 /// The state of one worker's operators.
 #[derive(Clone)]
@@ -178,6 +178,11 @@ pub(super) fn begin(
         published: published.map(|state| Rc::new(RefCell::new(state))),
     };
     (kept, seeds)
+}
+
+/// The model of an image.
+pub(crate) fn model_of(image: &Image) -> Result<ModelChange, ImageError> {
+    image.only::<Sums>(Kind::Model).map(Sums::into_change)
 }
 
 /// The panes of all workers as one would have written them.

@@ -131,7 +131,7 @@ fn parts_of_session<'a>(events: &[&'a v1::Event], timing: &Timing, watermark: Mi
                 part.messages.push((ts, message));
             }
             Some(Body::Gap(_) | Body::Heartbeat(_) | Body::Label(_) | Body::Forget(_))
-            | Some(Body::Telemetry(_) | Body::DeadLetter(_))
+            | Some(Body::Telemetry(_) | Body::DeadLetter(_) | Body::ModelImport(_))
             | None => {}
         }
     }

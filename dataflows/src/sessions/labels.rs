@@ -7,6 +7,7 @@ use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, LabelOutcome, LabelRow, Source};
 use undercurrent_schemas::v1::{self, label::Verdict};
 
+use super::imports::is_import;
 use super::{Identity, Measure, Outbox, PartitionSessions};
 use crate::alerts::Signal;
 
@@ -20,7 +21,8 @@ const OF_SESSIONS: [AlertKind; 5] =
 impl PartitionSessions {
     /// Every ended part of the session teaches as the label says, from now on.
     pub(super) fn label(&mut self, event: &v1::Event, verdict: Verdict, out: &mut Outbox) {
-        let parts = self.sessions.get_mut(event.session_id.as_str()).map(|session| {
+        let session = self.sessions.get_mut(event.session_id.as_str()).filter(|session| !session.is_import());
+        let parts = session.map(|session| {
             session.label = verdict;
             let scope = session.identity.scope;
             // Somebody has looked.
@@ -46,6 +48,7 @@ impl PartitionSessions {
     pub(super) fn forget_principal(&mut self, event: &v1::Event, out: &mut Outbox) {
         let of_principal = self.sessions.values().map(|session| &session.identity);
         let of_principal = of_principal.filter(|of| *of.principal == *event.principal && *of.tenant == *event.tenant);
+        let of_principal = of_principal.filter(|of| !is_import(&of.id));
         let mut ids: Vec<_> = of_principal.map(|of| of.id.to_string()).collect();
         ids.sort_unstable();
         for session_id in ids {
@@ -57,7 +60,7 @@ impl PartitionSessions {
     /// How many parts of a session were forgotten; `None` = it is not known.
     fn forgotten(&mut self, session_id: &str, at: Micros, out: &mut Outbox) -> Option<usize> {
         let Self { sessions, learning, due, .. } = self;
-        sessions.get_mut(session_id).map(|session| {
+        sessions.get_mut(session_id).filter(|session| !session.is_import()).map(|session| {
             let scope = session.identity.scope;
             let given_up = session.calls.give_up_all();
             session.settle(given_up, learning, out);
@@ -83,7 +86,7 @@ impl PartitionSessions {
         })
     }
 
-    fn said(&self, event: &v1::Event, label: &str, parts: Option<usize>, out: &mut Outbox) {
+    pub(super) fn said(&self, event: &v1::Event, label: &str, parts: Option<usize>, out: &mut Outbox) {
         let applied = parts.is_some();
         out.counters.labels_applied += u64::from(applied);
         out.counters.labels_too_old += u64::from(!applied);

@@ -7,6 +7,7 @@ mod every_tick;
 mod examples;
 mod features;
 mod groups;
+mod imports;
 mod labels;
 mod learning;
 mod resuming;

@@ -17,13 +17,18 @@ use crate::run::{run, settings};
 use crate::traffic::{any_plans, events, ticks};
 
 /// What a run gave, and what it keeps at its end.
-struct Leg {
+pub(crate) struct Leg {
     outputs: Vec<TickOutput>,
     model: Option<Model>,
-    image: Image,
+    pub(crate) image: Image,
 }
 
-fn leg(settings: &GraphSettings, workers: usize, image: Option<&Image>, ticks: &[Arc<CommittedTick>]) -> Leg {
+pub(crate) fn leg(
+    settings: &GraphSettings,
+    workers: usize,
+    image: Option<&Image>,
+    ticks: &[Arc<CommittedTick>],
+) -> Leg {
     let (publisher, slot) = Publisher::new();
     let publisher = Mutex::new(Some(publisher));
     let starts = image.map(|image| Start::deal(image, settings, workers).expect("an image of this program"));

@@ -186,6 +186,7 @@ fn body_text(body: Option<&Body>) -> &'static str {
         Some(Body::Heartbeat(_)) => "heartbeat",
         Some(Body::Label(_)) => "label",
         Some(Body::Forget(_)) => "forget",
+        Some(Body::ModelImport(_)) => "model_import",
         Some(Body::Telemetry(_)) => "telemetry",
         Some(Body::DeadLetter(_)) => "dead_letter",
     }
