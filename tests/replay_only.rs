@@ -58,8 +58,9 @@ fn add(windows: &mut Windows, batch: &RecordBatch) {
 fn windows(history: &Path) -> Windows {
     let mut windows = Windows::new();
     for file in parquet_files(&history.join("features")) {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap().build().unwrap();
-        reader.for_each(|batch| add(&mut windows, &batch.unwrap()));
+        let file = File::open(file).expect("open a file");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file").build().expect("a reader");
+        reader.for_each(|batch| add(&mut windows, &batch.expect("a batch")));
     }
     windows
 }

@@ -254,7 +254,7 @@ impl PartitionSessions {
             Some(Body::Label(label)) => self.label(event, label.verdict(), out),
             Some(Body::Forget(forget)) if forget.whole_principal => self.forget_principal(event, out),
             Some(Body::Forget(_)) => self.forget(event, out),
-            Some(Body::ModelImport(import)) => self.import(event, import, out),
+            Some(Body::ModelImport(import)) => self.import(event, &import, out),
             // Of no session: see `reports`.
             Some(Body::Telemetry(_) | Body::DeadLetter(_)) => {}
             None => out.counters.corrupt += 1,
