@@ -116,6 +116,7 @@ pub(super) fn model_sums<'scope>(
 /// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
 /// what is added up first is not sorted.
 fn combined(sums: &[(Entry, i64)]) -> Vec<(Entry, isize)> {
+    // In no order until they are sorted below.
     let mut totals: HashMap<Entry, isize, RandomState> = HashMap::default();
     for (entry, diff) in sums {
         *totals.entry(*entry).or_default() += *diff as isize;

@@ -11,9 +11,12 @@ use crate::assess::{flow_key, shape_key, transition_key, transition2_key};
 use crate::model::{NONE, name_text};
 use crate::session::{SessionFact, none};
 
-/// Texts by name hash; tells the outbox each one once. Looked up many times a call: an image has them sorted.
+/// Texts by name hash; tells the outbox each one once. Looked up many times a call; an image has them sorted.
 #[derive(Debug, Default)]
-pub struct Dictionary(HashMap<u64, Text, RandomState>);
+pub struct Dictionary(
+    // Only looked up: no order of it reaches a result.
+    HashMap<u64, Text, RandomState>,
+);
 
 impl Serialize for Dictionary {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -25,6 +28,7 @@ impl Serialize for Dictionary {
 
 impl<'de> Deserialize<'de> for Dictionary {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // In whatever order.
         HashMap::deserialize(from).map(Self)
     }
 }
