@@ -168,7 +168,8 @@ struct Identity {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Session {
     identity: Identity,
-    open: Option<Part>,
+    /// Elsewhere: nearly all that are kept have ended.
+    open: Option<Box<Part>>,
     closed: VecDeque<ClosedPart>,
     calls: Calls,
     /// Number of its next part.
@@ -427,7 +428,7 @@ impl Session {
         let part = self.open.get_or_insert_with(|| {
             let number = self.next_part;
             self.next_part += 1;
-            Part {
+            Box::new(Part {
                 number,
                 started: ts,
                 last: ts,
@@ -437,7 +438,7 @@ impl Session {
                 contribution: Contribution::default(),
                 watch: Watch::default(),
                 last_tools: [none(); 2],
-            }
+            })
         });
         part.started = part.started.min(ts);
         part.last = part.last.max(ts);

@@ -39,7 +39,10 @@ fn an_erased_session_is_nowhere_and_the_others_are_where_they_were() {
     let said = run(&data, &["forget", "--session", &gone, "--erase"]).expect("erased");
     assert!(said.contains("unlearned   1 of 1 sessions"), "{said}");
     assert_eq!(rows_of(&history, &gone), [0; 4], "no row names it: {said}");
-    assert_eq!(rows_of(&history, &left), before, "the others' rows are there: {said}");
+    let after = rows_of(&history, &left);
+    assert_eq!(after[..3], before[..3], "the others' rows are there: {said}");
+    // A window may have become full meanwhile.
+    assert!(after[3] >= before[3], "the others' windows are there: {said}");
     assert!(!holds(&data.join("log"), &gone), "the log has not a byte of it");
     let again = run(&data, &["forget", "--session", &gone, "--erase"]).expect("nothing is left to erase");
     assert!(again.contains("taken out of"), "{again}");

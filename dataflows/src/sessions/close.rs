@@ -86,7 +86,7 @@ impl Session {
     /// Keeps an ended part while late messages may correct it, and while it can be unlearned: until when, and which.
     fn keep(
         &mut self,
-        part: Part,
+        part: Box<Part>,
         at: Option<Micros>,
         contribution: Contribution,
         settings: &Settings,
@@ -94,8 +94,11 @@ impl Session {
         let ended = at.map_or(part.last, |at| at.max(part.last));
         let correctable_until = ended.plus(settings.timing.lateness_us);
         let kept_until = correctable_until.max(ended.plus(settings.timing.unlearn_us));
-        let Part { number, started, fact, .. } = part;
+        let Part { number, started, mut fact, .. } = *part;
+        // Kept for as long as it can be unlearned, which is most of its time: without room for more.
+        fact.calls.shrink_to_fit();
         self.closed.push_back(ClosedPart { number, started, ended, fact, contribution, correctable_until, kept_until });
+        self.closed.shrink_to_fit();
         (kept_until, Arc::clone(&self.identity.id), number)
     }
 }

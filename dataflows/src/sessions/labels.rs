@@ -66,6 +66,7 @@ impl PartitionSessions {
             session.settle(given_up, learning, out);
             let open = session.open.take().map(|part| {
                 learning.open -= 1;
+                let part = *part;
                 (part.contribution, part.fact)
             });
             let closed = session.closed.drain(..).map(|part| (part.contribution, part.fact));
