@@ -6,7 +6,7 @@
 //! is never a usual one. Decision, tap and accounts are the same on both paths.
 //! Invariant: what is accepted here means the same to hyper; a message is sent only against a `Right`.
 
-mod all;
+mod aggregated;
 mod connection;
 mod exchange;
 mod framing;

@@ -33,21 +33,17 @@ pub(in crate::gateway) struct Shortcut {
 }
 
 impl Aggregate {
-    /// `lines` are the headers that the client sent; `version` is its `MCP-Protocol-Version`.
+    /// `lines` are the headers that the client sent.
     pub(in crate::gateway) fn shortcut<'a>(
         &self,
         call: &Call,
-        version: Option<&str>,
         mut lines: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Option<Shortcut> {
-        if call.era != Era::Legacy || version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
+        // What repeats the body would have to change with it.
+        if call.era != Era::Legacy || lines.any(|(name, value)| repeats_body(name) || is_unknown_version(name, value)) {
             return None;
         }
         let session = self.sessions.get(call.session_id()?, &call.client).ok()?;
-        // What repeats the body would have to change with it.
-        if lines.any(|(name, _)| repeats_body(name)) {
-            return None;
-        }
         let message = envelope::Message::read(&call.body)?;
         if message.shape() != Shape::Request || message.method.as_deref() != Some("tools/call") {
             return None;
@@ -131,6 +127,12 @@ impl Shortcut {
 
 /// Set anew for the upstream, or of a stream that is not continued here.
 const OURS: [&str; 4] = ["content-length", SESSION_ID, "mcp-protocol-version", "last-event-id"];
+
+/// A revision that is refused the long way.
+fn is_unknown_version(name: &str, value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case("mcp-protocol-version")
+        && !LEGACY_VERSIONS.iter().any(|version| version.as_bytes() == value)
+}
 
 fn repeats_body(name: &str) -> bool {
     let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|part| part.eq_ignore_ascii_case(prefix));

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
                 let call = connection.call(&head);
                 connection.exchange(upstream, call, None, stopped).await
             }
-            Step::Request(head, Place::All(aggregate)) => connection.of_all(&head, aggregate, stopped).await,
+            Step::Request(head, Place::Aggregate(aggregate)) => connection.aggregated(&head, aggregate, stopped).await,
             Step::Unusual => {
                 // What was read comes first.
                 let (rest, writer) = connection.stream.into_split();
@@ -126,14 +126,14 @@ enum Step {
 enum Place {
     Upstream(Arc<HttpUpstream>),
     /// The endpoint of all upstreams.
-    All(Arc<Aggregate>),
+    Aggregate(Arc<Aggregate>),
 }
 
 impl Place {
     fn name(&self) -> &str {
         match self {
             Self::Upstream(upstream) => upstream.name(),
-            Self::All(_) => aggregate::NAME,
+            Self::Aggregate(_) => aggregate::NAME,
         }
     }
 }
@@ -222,7 +222,7 @@ impl Connection<'_> {
             }
             (None, _) => {
                 let aggregate = live.aggregate.as_ref().ok_or(Unusual)?;
-                (Place::All(Arc::clone(aggregate)), live.auth.as_ref())
+                (Place::Aggregate(Arc::clone(aggregate)), live.auth.as_ref())
             }
             (Some(_), Some(_) | None) => return Err(Unusual),
         };

@@ -20,16 +20,14 @@ use crate::gateway::aggregate::{Aggregate, Shortcut};
 use crate::gateway::call::{Body, Call};
 
 impl Connection<'_> {
-    pub(super) async fn of_all(
+    pub(super) async fn aggregated(
         &mut self,
         head: &RequestHead,
         aggregate: Arc<Aggregate>,
         stopped: &watch::Receiver<()>,
     ) -> Next {
-        let version = head.protocol_version.as_ref().and_then(|span| head::ascii(&self.received[span.clone()]));
-        let version = version.map(str::to_owned);
         let call = self.call(head);
-        if let Some(shortcut) = aggregate.shortcut(&call, version.as_deref(), head::fields(&self.lines)) {
+        if let Some(shortcut) = aggregate.shortcut(&call, head::fields(&self.lines)) {
             let edge = &self.gateway.shared.edge;
             let is_held = edge.holds_answers(&call.client.principal, shortcut.upstream.name());
             if !is_held && shortcut.upstream.plain().is_some() {
