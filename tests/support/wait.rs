@@ -1,6 +1,8 @@
 //! Waiting for something to become true, with a deadline and a reason.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -31,11 +33,17 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }
 
-/// A port of the loopback that nobody listens on now. It may be taken before it is used: the kernel deals them in
-/// turn, so that needs another process to be very fast.
+/// A port of the loopback that nobody listens on now, and that was not given before: the kernel deals them at random.
+/// Another process may still take it before it is used.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-    listener.local_addr().expect("a bound listener has an address")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// Waits until somebody listens.

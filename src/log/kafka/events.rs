@@ -79,6 +79,9 @@ impl Events {
         }
         let (consumer, news) = (Arc::new(consumer), Arc::new(News::default()));
         consumer.assign(&assignment).map_err(failed)?;
+        // Partitions can only be split once they are assigned. What is fetched before would come out of the consumer's
+        // own queue, where nobody reads: a pause makes that outdated, and it is fetched again.
+        consumer.pause(&assignment).map_err(failed)?;
         let mut readers = Vec::with_capacity(firsts.len());
         for (partition, next) in firsts {
             let queue = consumer.split_partition_queue(&topic, partition.0 as i32);
@@ -87,6 +90,7 @@ impl Events {
             queue.set_nonempty_callback(move || told.tell());
             readers.push(Reader { partition, queue, next, ahead: VecDeque::new() });
         }
+        consumer.resume(&assignment).map_err(failed)?;
         Ok(Self { topic, consumer, partitions: readers, news })
     }
 
