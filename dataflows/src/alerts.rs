@@ -33,6 +33,11 @@ impl Signal {
         Self { ts, kind, subject: subject.to_owned(), server: server.to_owned(), text: Some(text) }
     }
 
+    /// In which order signals of one tick are taken.
+    fn order(&self) -> impl Ord + '_ {
+        (self.ts, self.kind, &self.subject, self.text.is_none(), &self.server, &self.text)
+    }
+
     #[must_use]
     pub fn over(ts: Micros, kind: AlertKind, server: &str, subject: &str) -> Self {
         Self { ts, kind, subject: subject.to_owned(), server: server.to_owned(), text: None }
@@ -62,7 +67,8 @@ impl Alerts {
 
     /// Takes the signals of one tick; what became of alerts.
     pub(crate) fn take(&mut self, mut signals: Vec<Signal>, watermark: Micros) -> Vec<AlertRow> {
-        signals.sort_unstable();
+        // What was raised and is over at one time is over.
+        signals.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
         let mut rows = Vec::new();
         for signal in signals {
             self.one(signal, &mut rows);
@@ -163,6 +169,7 @@ mod tests {
             &[("a", Open, 1), ("a", Resolved, 1), ("a", Open, 1)],
         );
         check(&[(1, &[(1, "a", false)])], &[]);
+        check(&[(1, &[(1, "a", false), (1, "a", true)])], &[("a", Open, 1), ("a", Resolved, 1)]);
     }
 
     #[test]

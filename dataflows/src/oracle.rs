@@ -8,11 +8,13 @@
 //! Not modelled: the bound on open calls, the end of a session's memory, and what depends on the model of the moment
 //! (scores and the histograms of terms).
 
+mod alerts;
 mod clusters;
 mod facts;
 mod features;
 mod sessions;
 
+pub use alerts::{Open, open_alerts};
 pub use clusters::{cell_at, components};
 pub use facts::{labelled_counts, taught_counts, weighed_counts};
 pub use features::{feature_rows, forecast};

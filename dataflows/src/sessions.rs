@@ -492,7 +492,7 @@ impl Session {
                 closed.correct(self.identity.scope, call.fact, answer, &mut learning.dictionary, out);
             } else if let Some(part) = self.open.as_mut().filter(|part| part.number == call.part) {
                 let rules = &learning.settings.rules;
-                part.watch.settled(&call.fact, answer.outcome, &self.identity, &learning.dictionary, rules, out);
+                part.watch.settled(&call.fact, &answer, &self.identity, &learning.dictionary, rules, out);
                 if let Some(score) = score {
                     part.contribution.call_score(scope, score, out);
                 }

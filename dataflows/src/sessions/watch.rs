@@ -10,7 +10,7 @@ use undercurrent_schemas::rows::{AlertKind, CallOutcome};
 
 use super::{Dictionary, Identity, Outbox};
 use crate::alerts::Signal;
-use crate::session::CallFact;
+use crate::session::{Answer, CallFact};
 
 /// From how many on a rule speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +93,23 @@ impl Watch {
         tell(told, ts, AlertKind::LoopOfTwo, of, text, out);
     }
 
-    /// A call's fate is known.
+    /// A call's fate is known. One that nobody answered says nothing about what answers are like, and when that is known
+    /// depends on where ticks were cut.
     pub(super) fn settled(
         &mut self,
         call: &CallFact,
-        outcome: CallOutcome,
+        answer: &Answer,
         of: &Identity,
         dictionary: &Dictionary,
         rules: &Rules,
         out: &mut Outbox,
     ) {
-        let failed = matches!(outcome, CallOutcome::ToolError | CallOutcome::RpcError);
+        let Some(latency_us) = answer.latency_us else { return };
+        // Of the answer: of two signals the later one is of what came later.
+        let ts = call.ts.plus(latency_us);
+        let failed = matches!(answer.outcome, CallOutcome::ToolError | CallOutcome::RpcError);
         let told = self.errors.next(failed, rules.error_streak);
-        tell(told, call.ts, AlertKind::ErrorStreak, of, || format!("{} calls in a row failed", self.errors.now), out);
+        tell(told, ts, AlertKind::ErrorStreak, of, || format!("{} calls in a row failed", self.errors.now), out);
         if !failed {
             return;
         }
@@ -119,7 +123,7 @@ impl Watch {
                 self.probing = true;
                 let text =
                     format!("{} values of `{}` were tried and failed", values.len(), name.replace(" \u{203a} ", "."));
-                out.signals.push(Signal::raised(call.ts, AlertKind::Probing, &of.server, &of.id, text));
+                out.signals.push(Signal::raised(ts, AlertKind::Probing, &of.server, &of.id, text));
             }
         }
     }

@@ -11,7 +11,7 @@ use undercurrent_dataflows::graph::{GraphSettings, TickOutput};
 use undercurrent_dataflows::model::{Entry, Model, Part, name_hash, score_bin, term_bin};
 use undercurrent_dataflows::oracle;
 use undercurrent_dataflows::session::{CallFact, SessionFact};
-use undercurrent_dataflows::sessions::Gate;
+use undercurrent_dataflows::sessions::{Gate, Rules};
 use undercurrent_schemas::ids::{Micros, partition_of};
 use undercurrent_schemas::log::CommittedTick;
 use undercurrent_schemas::rows::{AlertKind, AlertRow, AlertState, EntityKind, FeatureRow, Source, ToolChange};
@@ -21,6 +21,9 @@ use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
 use crate::cases;
 use crate::run::{LearnedCall, LearnedPart, facts, run, settings};
 use crate::traffic::{LATENESS_S, PARTITIONS, SECOND, any_plans, arrived, calm_plans, events, long_plans, ticks};
+
+/// Alerts of rules on one session.
+const RULES: [AlertKind; 4] = [AlertKind::Loop, AlertKind::LoopOfTwo, AlertKind::ErrorStreak, AlertKind::Probing];
 
 const MINUTE_US: i64 = 60 * SECOND;
 
@@ -367,6 +370,32 @@ proptest! {
         got.sort();
         expect.sort();
         prop_assert_eq!(got, expect);
+    }
+
+    /// The rules' alerts that are open are those that all calls so far speak for.
+    #[test]
+    fn open_alerts_are_their_twins(plans in any_plans(), said in sayings(), sizes in sizes(), workers in 1..3_usize) {
+        let mut settings = settings();
+        settings.sessions.rules = Rules { loop_calls: 2, error_streak: 2, probes: 2 };
+        let events = with_sayings(&events(&plans), &said);
+        let ticks = ticks(&events, &sizes);
+        let run = run(&settings, workers, &ticks);
+        let mut open: BTreeMap<(AlertKind, &str), (Micros, u64)> = BTreeMap::new();
+        for ((output, tick), arrived) in run.outputs.iter().zip(&ticks).zip(prefixes(&events, &ticks)) {
+            for row in output.alerts.iter().filter(|row| RULES.contains(&row.kind)) {
+                let key = (row.kind, row.subject.as_str());
+                if row.state == AlertState::Resolved {
+                    open.remove(&key);
+                } else {
+                    open.insert(key, (row.opened_at, row.times));
+                }
+            }
+            let twin = oracle::parts_at(arrived, &settings.sessions.timing, tick.watermark);
+            let mut twin = oracle::open_alerts(&twin, &settings.sessions.rules, |leaf| leaf.path == "password");
+            // Rows are told at the first, second, fourth time.
+            twin.values_mut().for_each(|(_, times)| *times = 1 << times.ilog2());
+            prop_assert_eq!(&open, &twin, "tick {:?}", tick.tick);
+        }
     }
 
     /// Each thing is one alert at a time: it opens, is told again at the second, fourth, eighth signal, and is resolved;

@@ -15,6 +15,9 @@ pub(crate) const IDLE_S: i64 = 60;
 pub(crate) const LATENESS_S: i64 = 30;
 pub(crate) const TIMEOUT_S: i64 = 20;
 
+/// The path of arguments that hold a secret.
+const SECRET: u8 = 2;
+
 /// What happens after a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
@@ -219,7 +222,7 @@ impl Step {
 
 fn call_facts(tool: u8, arguments: &[Argument]) -> v1::CallFacts {
     let leaf = |argument: &Argument| v1::Leaf {
-        path: format!("path-{}", argument.path),
+        path: if argument.path == SECRET { "password".to_owned() } else { format!("path-{}", argument.path) },
         value: argument.value,
         source: argument.source.map_or_else(String::new, |tool| format!("tool-{tool}")),
         place: i32::from(argument.place % 4),
