@@ -286,6 +286,11 @@ pub enum StateCommand {
     ///
     /// No other process may use the data directory. Exit code: 1 if rows are gone for good.
     Repair,
+    /// Make a new key of digests, for when the old one may have been seen.
+    ///
+    /// Values that were usual are new again until they have been seen again, and sessions that go on get new ids. The old
+    /// key stays in `digest.key`. No other process may use the data directory; with several gateways, copy the file to all.
+    RotateKey,
 }
 
 #[derive(Args, Clone, Debug)]

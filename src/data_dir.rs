@@ -115,6 +115,13 @@ impl DataDir {
         &self.digest_keys
     }
 
+    /// Makes a new key of digests, for every process that opens DATA from now on; events may name the old ones.
+    pub fn rotate_digest_key(self) -> Result<Self, DataDirError> {
+        let path = self.root.join("digest.key");
+        secrets::rotate_digest_key(&path)?;
+        Ok(Self { digest_keys: secrets::digest_keys(&path)?, ..self })
+    }
+
     #[must_use]
     pub fn admin_token(&self) -> &AdminToken {
         &self.admin_token

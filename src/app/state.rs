@@ -34,6 +34,7 @@ pub(super) fn state(args: &StateArgs) -> anyhow::Result<ExitCode> {
         StateCommand::Show => (show(&data)?, true),
         StateCommand::Verify => verify(&data, &config)?,
         StateCommand::Repair => super::repair::repair(&data, &config)?,
+        StateCommand::RotateKey => (rotate_key(data)?, true),
     };
     #[expect(clippy::print_stdout, reason = "the outcome is what the command is asked for")]
     {
@@ -70,6 +71,16 @@ fn show(data: &DataDir) -> anyhow::Result<String> {
         writeln!(said, "no checkpoint: the next start reads the whole log")?;
     }
     Ok(said)
+}
+
+fn rotate_key(data: DataDir) -> anyhow::Result<String> {
+    let Claim::Owner(_lock) = claim(data.root())? else {
+        anyhow::bail!("another process has {}: stop it, since it would go on with the old key", data.root().display());
+    };
+    let old = data.digest_key().id;
+    let data = data.rotate_digest_key()?;
+    let path = data.root().join("digest.key");
+    Ok(format!("new digests are of key {}; key {old} stays in {}\n", data.digest_key().id, path.display()))
 }
 
 /// What there is to say, and whether all is as it should be.

@@ -1,4 +1,4 @@
-//! Files and directories of this user alone, made once, whole, by whichever process comes first.
+//! Files and directories of this user alone, made whole, and once by whichever process comes first.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -27,16 +27,26 @@ pub(super) fn read_or_create(path: &Path, text: impl FnOnce() -> io::Result<Stri
     if let Some(text) = read(path)? {
         return Ok(text);
     }
+    make(path, &text()?, publish)?;
+    fs::read_to_string(path)
+}
+
+/// Writes the file anew: after a crash it is as it was, or as it should be.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    make(path, text, |unfinished, path| fs::rename(unfinished, path))
+}
+
+/// Writes a file whole under a name of its own, and gives it its name by `publish`.
+fn make(path: &Path, text: &str, publish: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let unfinished = path.with_file_name(format!(".{name}.{:016x}", u64::from_le_bytes(suffix)));
-    let written = write_new(&unfinished, &text()?).and_then(|()| publish(&unfinished, path));
+    let written = write_new(&unfinished, text).and_then(|()| publish(&unfinished, path));
     // Gone already where it was renamed; elsewhere a leftover does no harm.
     let _ = fs::remove_file(&unfinished);
     written?;
-    sync_parent(path)?;
-    fs::read_to_string(path)
+    sync_parent(path)
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {

@@ -45,10 +45,23 @@ pub(super) fn admin_token(path: &Path) -> Result<AdminToken, DataDirError> {
 /// Reads the keys, making one at the first start. A line per key: its id, and 16 random bytes in hex; a rotation
 /// appends one. Ids are random too, so that events of two deployments can be told apart when they meet.
 pub(super) fn digest_keys(path: &Path) -> Result<Vec<DigestKey>, DataDirError> {
-    let new_key = || Ok(format!("{} {}\n", u32::from_le_bytes(random()?).max(1), hex(&random::<16>()?)));
-    let text = secret_file(path, new_key)?;
+    let text = secret_file(path, new_digest_key)?;
     let keys: Option<Vec<DigestKey>> = text.lines().filter(|line| !line.trim().is_empty()).map(digest_key).collect();
     keys.filter(|keys| !keys.is_empty()).ok_or_else(|| DataDirError::Damaged { path: path.to_owned() })
+}
+
+/// Appends a key: the one of new digests from the next start on.
+pub(super) fn rotate_digest_key(path: &Path) -> Result<(), DataDirError> {
+    let mut text = secret_file(path, new_digest_key)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text += &new_digest_key().map_err(failed("make a key for", path))?;
+    private_file::replace(path, &text).map_err(failed("write", path))
+}
+
+fn new_digest_key() -> io::Result<String> {
+    Ok(format!("{} {}\n", u32::from_le_bytes(random()?).max(1), hex(&random::<16>()?)))
 }
 
 fn digest_key(line: &str) -> Option<DigestKey> {

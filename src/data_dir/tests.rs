@@ -53,14 +53,12 @@ fn other_layouts_and_other_directories_are_refused() {
 #[test]
 fn a_rotated_key_leaves_the_old_one_readable() {
     let dir = tempfile::tempdir().unwrap();
-    DataDir::open(dir.path()).unwrap();
-    let path = dir.path().join("digest.key");
-    let old = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("{old}7 000102030405060708090a0b0c0d0e0f\n")).unwrap();
-    let opened = DataDir::open(dir.path()).unwrap();
-    assert_eq!(opened.digest_key().id, 7);
-    assert_eq!(opened.digest_key().secret[15], 15);
-    assert_eq!(opened.digest_keys().len(), 2);
+    let old = DataDir::open(dir.path()).unwrap().digest_key().clone();
+    let rotated = DataDir::open(dir.path()).unwrap().rotate_digest_key().unwrap();
+    assert_ne!(rotated.digest_key().secret, old.secret);
+    let again = DataDir::open(dir.path()).unwrap();
+    assert_eq!(again.digest_key().id, rotated.digest_key().id);
+    assert_eq!(again.digest_keys().iter().map(|key| key.id).collect::<Vec<_>>(), [old.id, rotated.digest_key().id]);
 }
 
 #[test]

@@ -57,6 +57,28 @@ fn an_erased_session_is_nowhere_and_the_others_are_where_they_were() {
     run(&data, &["label", &left, "benign"]).expect("what others taught can still be corrected");
 }
 
+#[test]
+fn a_new_key_of_digests_is_of_new_events_and_the_old_ones_are_learned_as_before() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let data = directory.path().join("data");
+    let server = HttpServer::demo();
+    let live = || {
+        let gateway = Serve::new(&data).upstream("demo", &server.url()).start();
+        Load::bounded(gateway.listen, "/mcp/demo", 1, CALLS).join();
+        gateway.settle();
+        gateway
+    };
+    let gateway = live();
+    let said = run(&data, &["state", "rotate-key"]).expect_err("the gateway has the data directory");
+    assert!(said.contains("stop it"), "{said}");
+    gateway.stop();
+    let said = run(&data, &["state", "rotate-key"]).expect("rotated");
+    assert!(said.contains("new digests are of key"), "{said}");
+    let history = live().stop();
+    assert_eq!(history.number("SELECT count(DISTINCT digest_key) FROM messages"), 2);
+    run(&data, &["state", "verify"]).expect("state and history are as they should be");
+}
+
 /// Rows that name a session, in the tables that have it.
 fn rows_of(history: &History, session: &str) -> [u64; 4] {
     ["messages", "calls", "sessions", "features"].map(|table| {
