@@ -21,6 +21,7 @@ pub use labelled::{LABEL_TERM, Labelled, labelled, labelled_call};
 pub use left_out::LeftOut;
 pub use reasons::Names;
 pub use score::{assess, assess_session, assess_session_without, assess_without};
+pub(crate) use surprise::{after, after_both};
 pub use terms::{
     CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms, flow_key, session_terms, shape_key,
     transition_key, transition2_key,

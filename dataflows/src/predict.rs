@@ -3,13 +3,14 @@
 //! Derived from sums, never a sum itself. Judged by what then happens (prequential): rows carry both, metrics count how
 //! often it was right. Not here: whether what happened instead is suspicious; `assess` says that in its own terms.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::rows::{CallOutcome, Expected};
 use undercurrent_schemas::text::Text;
 
-use crate::assess::transition2_probability;
+use crate::assess::{after, after_both};
 use crate::model::{Model, Part, in_full, term_value};
 use crate::sessions::Counters;
 use crate::teach::outcome_bin;
@@ -23,13 +24,18 @@ const TOOLS_MAX: usize = 256;
 /// An expected latency is close within this factor.
 const CLOSE: f64 = 2.0;
 
+/// Only looked up: no order of it reaches a result.
+type Map<K, V> = HashMap<K, V, RandomState>;
+
 /// Answers of one model, kept while it is live: many calls of a tick ask the same.
 #[derive(Debug, Default)]
 pub(crate) struct Expectations {
     version: ModelVersion,
     /// By server and the two tools before, nearest first.
-    next: BTreeMap<(u64, [u64; 2]), [Option<u64>; NEXT]>,
-    of_tool: BTreeMap<(u64, u64), OfTool>,
+    next: Map<(u64, [u64; 2]), [Option<u64>; NEXT]>,
+    /// By server and the one tool before.
+    after: Map<(u64, u64), Vec<(u64, f64)>>,
+    of_tool: Map<(u64, u64), OfTool>,
 }
 
 /// What is expected of any call of a tool.
@@ -46,7 +52,10 @@ impl Expectations {
         if self.version != model.version() {
             *self = Self { version: model.version(), ..Self::default() };
         }
-        let next = self.next.entry((scope, last)).or_insert_with(|| likeliest(model, scope, last));
+        let next = self.next.entry((scope, last)).or_insert_with(|| {
+            let after = self.after.entry((scope, last[0])).or_insert_with(|| after(model, scope, last[0], TOOLS_MAX));
+            likeliest(after_both(model, scope, last, after))
+        });
         let of_tool = self.of_tool.entry((scope, tool));
         let OfTool { latency_us, failure_p } = *of_tool.or_insert_with(|| OfTool {
             latency_us: latency_us(model, scope, tool),
@@ -64,11 +73,9 @@ impl Expectations {
 
 /// The tools that most often come after two others: order 2 that backs off to order 1, and that to order 0. Equals are in
 /// order of their hashes.
-fn likeliest(model: &Model, scope: u64, last: [u64; 2]) -> [Option<u64>; NEXT] {
-    let tools = model.tools(scope).iter().take(TOOLS_MAX);
-    let tools = tools.map(|tool| (transition2_probability(model, scope, last, *tool), *tool));
+fn likeliest(tools: impl Iterator<Item = (u64, f64)>) -> [Option<u64>; NEXT] {
     let mut likeliest: [Option<(f64, u64)>; NEXT] = [None; NEXT];
-    for (probability, tool) in tools {
+    for (tool, probability) in tools {
         // Sorted by their hashes: of equals the first stays in front.
         let at = likeliest.iter().position(|other| other.is_none_or(|(other, _)| other < probability));
         if let Some(at) = at {

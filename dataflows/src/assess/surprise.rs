@@ -55,20 +55,59 @@ impl ToolCounts {
     }
 
     fn tool_probability(&self) -> f64 {
-        (in_full(self.tool) + 0.5) / (in_full(self.all.total) + 0.5 * (self.all.distinct as f64 + 1.0))
+        order0(self.all, self.tool)
     }
 
-    /// How often two tools came in a row counts whatever followed, the end of the session included: an end is one more
-    /// thing that may come next.
     fn transition_probability(&self) -> f64 {
-        let one =
-            (in_full(self.transition) + BACK_OFF * self.tool_probability()) / (in_full(self.departures) + BACK_OFF);
-        (in_full(self.transition2) + BACK_OFF * one) / (in_full(self.both) + BACK_OFF)
+        let one = order1(self.tool_probability(), self.transition, self.departures);
+        order2(one, self.transition2, self.both)
     }
 }
 
+/// Of a tool, whatever came before it.
+fn order0(all: Marginal, tool: u64) -> f64 {
+    (in_full(tool) + 0.5) / (in_full(all.total) + 0.5 * (all.distinct as f64 + 1.0))
+}
+
+/// Of a tool after another one, given what it is whatever came before.
+fn order1(tool: f64, transition: u64, departures: u64) -> f64 {
+    (in_full(transition) + BACK_OFF * tool) / (in_full(departures) + BACK_OFF)
+}
+
+/// Of a tool after two others, given what it is after the last of them. How often two tools came in a row counts whatever
+/// followed, the end of the session included: an end is one more thing that may come next.
+fn order2(one: f64, transition2: u64, both: u64) -> f64 {
+    (in_full(transition2) + BACK_OFF * one) / (in_full(both) + BACK_OFF)
+}
+
+/// Of one tool alone, by what a decision about a call of it looks up.
 pub(super) fn transition2_probability(model: &Model, scope: u64, last: [u64; 2], next: u64) -> f64 {
     ToolCounts::of(model, scope, last, next, 0).transition_probability()
+}
+
+/// The tools that may come after another, each with its probability by that one alone: what may come after two tools, the
+/// last of which is this one, begins with it.
+pub(crate) fn after(model: &Model, scope: u64, previous: u64, tools_max: usize) -> Vec<(u64, f64)> {
+    let all = model.marginal(Part::Tool, scope);
+    let departures = model.count(Part::Departures, scope, previous, 0);
+    let tools = model.tools(scope).iter().take(tools_max);
+    let one = |tool: u64| {
+        let transition = model.count(Part::Transition, scope, transition_key(previous, tool), 0);
+        order1(order0(all, model.count(Part::Tool, scope, tool, 0)), transition, departures)
+    };
+    tools.map(|tool| (*tool, one(*tool))).collect()
+}
+
+/// The same after two tools, nearest first, given what may come after the nearest.
+pub(crate) fn after_both<'a>(
+    model: &'a Model,
+    scope: u64,
+    [previous, before]: [u64; 2],
+    after: &'a [(u64, f64)],
+) -> impl Iterator<Item = (u64, f64)> + 'a {
+    let both = model.count(Part::Transition, scope, transition_key(before, previous), 0);
+    let counted = move |tool| model.count(Part::Transition2, scope, transition2_key(before, previous, tool), 0);
+    after.iter().map(move |(tool, one)| (*tool, order2(*one, counted(*tool), both)))
 }
 
 /// What the model knows of a tool that joins a session.
