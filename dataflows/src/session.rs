@@ -189,6 +189,10 @@ impl SessionFact {
     /// Inserts a call at its place in time.
     pub fn insert(&mut self, call: CallFact, answer: Answer) {
         let at = self.calls.partition_point(|(other, _)| (other.ts, other.order) <= (call.ts, call.order));
+        // Most sessions are short and many are open at once: there is room for half as many again, not for twice as many.
+        if self.calls.len() == self.calls.capacity() {
+            self.calls.reserve_exact(1 + self.calls.len() / 2);
+        }
         self.calls.insert(at, (call, answer));
     }
 

@@ -22,8 +22,9 @@ pub struct Aggregate {
     pub answered: i64,
     pub latency_sum_us: i64,
     pub latency_us: Sketch,
-    /// What was reported from outside.
-    pub reported: ReportedSums,
+    /// What was reported from outside: of servers alone, and of most of them nothing. Never of zeros.
+    #[serde(with = "rare")]
+    reported: Option<Box<ReportedSums>>,
 }
 
 impl Aggregate {
@@ -40,14 +41,20 @@ impl Aggregate {
             answered: i64::from(call.latency_us.is_some()),
             latency_sum_us: call.latency_us.unwrap_or(0),
             latency_us: call.latency_us.map(|us| Sketch::of(us as u64)).unwrap_or_default(),
-            reported: ReportedSums::default(),
+            reported: None,
         }
     }
 
     /// Of one report.
     #[must_use]
-    pub fn reported(sums: ReportedSums) -> Self {
-        Self { reported: sums, ..Self::default() }
+    pub fn of_report(sums: ReportedSums) -> Self {
+        Self { reported: rare::boxed(sums), ..Self::default() }
+    }
+
+    /// What was reported from outside.
+    #[must_use]
+    pub fn reported(&self) -> ReportedSums {
+        rare::unboxed(&self.reported)
     }
 
     fn sums(&mut self) -> [&mut i64; 8] {
@@ -61,6 +68,28 @@ impl Aggregate {
             &mut self.answered,
             &mut self.latency_sum_us,
         ]
+    }
+}
+
+/// Sums that hardly anybody has: a box in memory, in an image as they are.
+mod rare {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use undercurrent_schemas::rows::ReportedSums;
+
+    pub(super) fn boxed(sums: ReportedSums) -> Option<Box<ReportedSums>> {
+        (sums != ReportedSums::default()).then(|| Box::new(sums))
+    }
+
+    pub(super) fn unboxed(sums: &Option<Box<ReportedSums>>) -> ReportedSums {
+        sums.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(super) fn serialize<S: Serializer>(sums: &Option<Box<ReportedSums>>, to: S) -> Result<S::Ok, S::Error> {
+        unboxed(sums).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<ReportedSums>>, D::Error> {
+        ReportedSums::deserialize(from).map(boxed)
     }
 }
 
@@ -81,9 +110,12 @@ impl Semigroup for Aggregate {
         self.answered += other.answered;
         self.latency_sum_us += other.latency_sum_us;
         self.latency_us.plus_equals(&other.latency_us);
-        let mut others = other.reported;
-        for (sum, more) in self.reported.sums().into_iter().zip(others.sums()) {
-            *sum += *more;
+        if let Some(more) = &other.reported {
+            let (mut reported, mut more) = (self.reported(), **more);
+            for (sum, more) in reported.sums().into_iter().zip(more.sums()) {
+                *sum += *more;
+            }
+            self.reported = rare::boxed(reported);
         }
     }
 }
@@ -99,7 +131,7 @@ impl Abelian for Aggregate {
         for sum in self.sums() {
             *sum = -*sum;
         }
-        for sum in self.reported.sums() {
+        for sum in self.reported.iter_mut().flat_map(|reported| reported.sums()) {
             *sum = -*sum;
         }
         self.latency_us.negate();

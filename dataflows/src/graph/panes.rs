@@ -113,7 +113,7 @@ impl Combiner {
                 }
                 Aggregate::default()
             });
-            sum.plus_equals(&Aggregate::reported(report.sums));
+            sum.plus_equals(&Aggregate::of_report(report.sums));
         }
         for call in &measured.measures {
             let start = self.pane_of(call.ts);

@@ -1,5 +1,7 @@
 //! A DDSketch (Masson et al., VLDB 2019) whose bins are a difference: adding merges, subtracting retracts, exactly.
 
+use std::cmp::Ordering;
+
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Semigroup};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,34 @@ impl Sketch {
     }
 }
 
+/// What has more bins is merged: to search a place for each would take longer.
+const SEARCHED_MAX: usize = 4;
+
+/// Two sketches as one.
+fn merged(mut one: &[(i32, i64)], mut other: &[(i32, i64)]) -> Vec<(i32, i64)> {
+    let mut merged = Vec::with_capacity(one.len().max(other.len()));
+    while let ([first, rest @ ..], [second, others @ ..]) = (one, other) {
+        match first.0.cmp(&second.0) {
+            Ordering::Less => {
+                merged.push(*first);
+                one = rest;
+            }
+            Ordering::Greater => {
+                merged.push(*second);
+                other = others;
+            }
+            Ordering::Equal => {
+                let count = first.1 + second.1;
+                merged.extend((count != 0).then_some((first.0, count)));
+                (one, other) = (rest, others);
+            }
+        }
+    }
+    merged.extend_from_slice(one);
+    merged.extend_from_slice(other);
+    merged
+}
+
 impl IsZero for Sketch {
     fn is_zero(&self) -> bool {
         self.0.is_empty()
@@ -39,6 +69,10 @@ impl IsZero for Sketch {
 
 impl Semigroup for Sketch {
     fn plus_equals(&mut self, other: &Self) {
+        if other.0.len() > SEARCHED_MAX {
+            self.0 = merged(&self.0, &other.0);
+            return;
+        }
         for &(bin, count) in &other.0 {
             match self.0.binary_search_by_key(&bin, |entry| entry.0) {
                 Ok(at) => {
@@ -87,6 +121,22 @@ mod tests {
             assert!((got - exact).abs() <= 0.011 * exact, "q{q}: {got} for {exact}");
         }
         assert_eq!(Sketch::zero().quantile(0.5), None);
+    }
+
+    #[test]
+    fn many_are_added_as_one_by_one() {
+        let (one, other) = (sketch((1..200).map(|value| value * 7)), sketch((1..90).map(|value| value * value)));
+        let mut at_once = one.clone();
+        at_once.plus_equals(&other);
+        let mut one_by_one = one.clone();
+        for (bin, count) in &other.0 {
+            one_by_one.plus_equals(&Sketch(vec![(*bin, *count)]));
+        }
+        assert_eq!(at_once, one_by_one);
+        let mut gone = other;
+        gone.negate();
+        at_once.plus_equals(&gone);
+        assert_eq!(at_once, one, "no zeros are kept");
     }
 
     #[test]

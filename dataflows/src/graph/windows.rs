@@ -3,7 +3,7 @@
 //! On worker 0 alone, where the collection's differences arrive. A window is full when the watermark passes its end,
 //! and final when it has passed that by the lateness: nothing can change it then, and it is let go.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
@@ -153,8 +153,8 @@ struct EntityWindows {
 struct OpenWindow {
     key: WindowKey,
     now: Aggregate,
-    /// What history was told, once the window was full.
-    told: Option<Aggregate>,
+    /// What history was told, once the window was full. Elsewhere: most windows are not.
+    told: Option<Box<Aggregate>>,
 }
 
 /// Entities in the order of their keys.
@@ -207,9 +207,9 @@ impl Windows {
         watermark: Micros,
     ) -> WindowChanges {
         let mut to_tell = Vec::new();
-        let mut touched = BTreeSet::new();
+        let mut touched = Vec::with_capacity(panes.len());
         for (pane, delta) in deltas(panes) {
-            touched.insert(pane.entity);
+            touched.push(pane.entity);
             self.add(pane, &delta, watermark, &mut to_tell);
         }
         for call in withdrawn {
@@ -232,11 +232,13 @@ impl Windows {
         let mut changes = WindowChanges { rows: self.tell(to_tell), live: Vec::new() };
         for key in finals {
             if self.let_go(&key) {
-                touched.remove(&key.entity);
                 changes.live.push((key.entity, None));
             }
         }
-        changes.live.extend(touched.into_iter().map(|entity| (entity, self.live(entity))));
+        touched.sort_unstable();
+        touched.dedup();
+        let left = touched.into_iter().filter(|entity| self.entities.contains_key(entity));
+        changes.live.extend(left.map(|entity| (entity, self.live(entity))));
         changes
     }
 
@@ -301,7 +303,7 @@ impl Windows {
             let Some(of_entity) = self.entities.get_mut(&key.entity) else { continue };
             let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
             // A window of which everything was withdrawn is as if it had never been.
-            let now = (!window.now.is_zero()).then(|| window.now.clone());
+            let now = (!window.now.is_zero()).then(|| Box::new(window.now.clone()));
             if window.told == now {
                 continue;
             }
@@ -373,6 +375,6 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         latency_sum_us: sum.latency_sum_us,
         latency_p50_us: sum.latency_us.quantile(0.5),
         latency_p95_us: sum.latency_us.quantile(0.95),
-        reported: sum.reported,
+        reported: sum.reported(),
     }
 }
