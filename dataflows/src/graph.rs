@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                     ┌─ rows ──────────────────────────────────────────┐
-//! ticks ─► Sessions ──┼─ sums ────► count (differential, by Entry) ─────┼─► Publish ─► TickOutput, Model
+//! ticks ─► Sessions ──┼─ sums (differences) ────────────────────────────┼─► Publish ─► TickOutput, Model
 //!                     ├─ cells ───► count ─► dense ─► iterate ──────────┤
 //!          (partition)└─ measures ► Windows ► count (differential) ─────┘   (worker 0)
 //! ```
@@ -108,23 +108,20 @@ impl Graph {
         if let Some(published) = &kept.published {
             published.borrow_mut().copied_to(copies::places(peers, threads));
         }
-        let (mut sums_seed, mut panes_seed, mut cells_seed) =
-            (InputHandle::new(), InputHandle::new(), InputHandle::new());
+        let (mut panes_seed, mut cells_seed) = (InputHandle::new(), InputHandle::new());
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         let outputs = Rc::new(RefCell::new(VecDeque::new()));
         worker.dataflow_named("Undercurrent", |scope| {
             let ticks = input.to_stream(scope);
             let Kept { partitions, combiner, published } = kept.clone();
-            let earlier_sums = sums_seed.to_stream(scope).as_collection();
             let earlier_panes = panes_seed.to_stream(scope).as_collection();
             let sessions = sessions::sessions(ticks, partitions, slot.clone());
-            let sums = sessions::model_sums(sessions.sums, earlier_sums);
             let earlier_cells = cells_seed.to_stream(scope).as_collection();
             let cells = sessions.cells.as_collection().concat(earlier_cells).inner;
             let cells = cell_components(cells, settings.clusters);
             let (opened, panes) = panes::pane_features(sessions.measures, combiner, earlier_panes);
-            let learned = publish::Learned { rows: sessions.rows, sums, opened, panes, cells };
+            let learned = publish::Learned { rows: sessions.rows, sums: sessions.sums, opened, panes, cells };
             let resumed = resumed.map(|(tick, _)| tick);
             let changes = publish::published(learned, published, resumed, Rc::clone(&outputs));
             copies::copied(changes, copy).probe_with(&probe);
@@ -133,13 +130,11 @@ impl Graph {
         let mut graph = Self { input, probe, outputs, kept, post, gathered: None };
         if let Some((at, watermark)) = resumed {
             let tick = at.0;
-            sums_seed.advance_to(tick);
-            seeds.sums.into_iter().for_each(|(entry, total)| sums_seed.send((entry, tick, total)));
             cells_seed.advance_to(tick);
             seeds.cells.into_iter().for_each(|(cell, total)| cells_seed.send((cell, tick, total)));
             panes_seed.advance_to(tick);
             seeds.panes.into_iter().for_each(|(pane, sum)| panes_seed.send((pane, tick, sum)));
-            drop((sums_seed, panes_seed, cells_seed));
+            drop((panes_seed, cells_seed));
             graph.input.advance_to(tick + 1);
             worker.step_or_park_while(None, || graph.probe.less_than(&(tick + 1)));
             if let Some(published) = &graph.kept.published {

@@ -109,6 +109,12 @@ impl Model {
         self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
     }
 
+    /// What an entry counts once this much has come, or gone. Only what was counted is ever taken away.
+    pub(crate) fn total_after(&self, entry: &Entry, diff: isize) -> u64 {
+        let before = self.count(entry.part, entry.scope, entry.key, entry.bin);
+        before.checked_add_signed(diff as i64).expect("what is taken away was counted")
+    }
+
     /// How often something was seen: an entry's count in whole sessions' worth.
     pub(crate) fn seen(&self, part: Part, scope: u64, key: u64, bin: u32) -> f64 {
         in_full(self.count(part, scope, key, bin))

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -68,7 +69,7 @@ struct Stash {
     capability: Capability<u64>,
     rows: Vec<Rows>,
     opened: Vec<Opened>,
-    sums: Vec<(Entry, i64, isize)>,
+    sums: Vec<(Entry, isize)>,
     panes: Vec<(PaneKey, Aggregate, isize)>,
     cells: Vec<((Cell, Cell), isize)>,
 }
@@ -82,7 +83,7 @@ impl Stash {
 /// Everything that workers give for a tick.
 pub(super) struct Learned<'scope> {
     pub(super) rows: StreamVec<'scope, u64, Rows>,
-    pub(super) sums: VecCollection<'scope, u64, (Entry, isize)>,
+    pub(super) sums: VecCollection<'scope, u64, Entry>,
     pub(super) opened: StreamVec<'scope, u64, Opened>,
     pub(super) panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
     /// Dense cells and their components.
@@ -101,7 +102,7 @@ pub(super) fn published<'scope>(
     let workers = rows.scope().peers();
     let mut builder = OperatorBuilder::new("Publish".to_owned(), rows.scope());
     let mut rows = builder.new_input(rows, Exchange::new(|_: &Rows| 0));
-    let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &((Entry, isize), u64, isize)| 0));
+    let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &(Entry, u64, isize)| 0));
     let mut opened = builder.new_input(opened, Exchange::new(|_: &Opened| 0));
     let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Aggregate), u64, isize)| 0));
     let mut cells = builder.new_input(cells.inner, Exchange::new(|_: &((Cell, Cell), u64, isize)| 0));
@@ -122,11 +123,7 @@ pub(super) fn published<'scope>(
             }
             stash!(rows, |stash: &mut Stash, rows| stash.rows.push(rows));
             stash!(opened, |stash: &mut Stash, opened| stash.opened.push(opened));
-            stash!(sums, |stash: &mut Stash, ((entry, total), _, diff): (_, u64, isize)| stash.sums.push((
-                entry,
-                total as i64,
-                diff
-            )));
+            stash!(sums, |stash: &mut Stash, (entry, _, diff): (_, u64, isize)| stash.sums.push((entry, diff)));
             stash!(panes, |stash: &mut Stash, ((key, sum), _, diff): (_, u64, isize)| stash
                 .panes
                 .push((key, sum, diff)));
@@ -355,21 +352,13 @@ impl State {
     fn publish(
         &mut self,
         tick: Tick,
-        sums: Vec<(Entry, i64, isize)>,
+        sums: Vec<(Entry, isize)>,
         names: BTreeMap<u64, String>,
         output: &mut TickOutput,
     ) {
-        // Of each entry: the old total leaves, the new one comes. Their difference is history, the new one the model.
-        let mut sums = sums;
-        sums.sort_unstable_by_key(|(entry, _, diff)| (*entry, *diff));
-        let mut changes: Vec<(Entry, (i64, i64))> = Vec::with_capacity(sums.len());
-        for (entry, total, diff) in sums {
-            if changes.last().is_none_or(|(last, _)| *last != entry) {
-                changes.push((entry, (0, 0)));
-            }
-            let Some((_, (old, new))) = changes.last_mut() else { continue };
-            *(if diff < 0 { old } else { new }) += total;
-        }
+        // Differences are history; added to what the model has, they are the next one.
+        let mut changes = sums;
+        consolidate(&mut changes);
         let live = self.publisher.live();
         self.names.extend(names.into_iter().filter(|(hash, _)| live.name(*hash).is_none()));
         if changes.is_empty() {
@@ -377,12 +366,12 @@ impl State {
         }
         output.change = ModelChange {
             version: ModelVersion(tick.0),
-            totals: changes.iter().map(|(entry, (_, new))| (*entry, *new as u64)).collect(),
+            totals: changes.iter().map(|(entry, diff)| (*entry, live.total_after(entry, *diff))).collect(),
             names: std::mem::take(&mut self.names).into_iter().map(|(hash, text)| (hash, text.into())).collect(),
         };
         self.publisher.publish(output.change.clone());
         let live = self.publisher.live();
-        output.models = changes.iter().map(|(entry, (old, new))| model_row(live, entry, new - old)).collect();
+        output.models = changes.iter().map(|(entry, diff)| model_row(live, entry, *diff as i64)).collect();
         number(&mut output.models, tick, |row| &mut row.source);
     }
 }

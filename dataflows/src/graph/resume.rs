@@ -30,7 +30,6 @@ pub(super) struct Kept {
 /// What differential is given before the first tick.
 #[derive(Default)]
 pub(super) struct Seeds {
-    pub(super) sums: Vec<(Entry, isize)>,
     pub(super) cells: Vec<(Cell, isize)>,
     pub(super) panes: Vec<(PaneKey, Aggregate)>,
 }
@@ -166,7 +165,6 @@ pub(super) fn begin(
                 let cell =
                     |(entry, total): &(Entry, u64)| (Cell { scope: entry.scope, at: entry.key }, *total as isize);
                 seeds.cells = cells.map(cell).collect();
-                seeds.sums = sums.totals.iter().map(|(entry, total)| (*entry, *total as isize)).collect();
                 State::resumed(publisher, published, sums, settings.windows.clone())
             });
             (partitions, published)

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::operators::CountTotal as _;
 use differential_dataflow::{AsCollection, VecCollection};
 use foldhash::fast::RandomState;
 use prost::Message as _;
@@ -57,7 +56,8 @@ pub(super) struct Measured {
 pub(super) struct Sessions<'scope> {
     pub(super) rows: StreamVec<'scope, u64, Rows>,
     pub(super) measures: StreamVec<'scope, u64, Measured>,
-    pub(super) sums: StreamVec<'scope, u64, (Entry, u64, isize)>,
+    /// The model: what it adds up to is in [`Model`], which every reader needs anyway, so nobody counts it once more.
+    pub(super) sums: VecCollection<'scope, u64, Entry>,
     /// Of the sums, those of cells.
     pub(super) cells: StreamVec<'scope, u64, (Cell, u64, isize)>,
 }
@@ -102,15 +102,8 @@ pub(super) fn sessions<'scope>(
             });
         }
     });
-    Sessions { rows: rows_stream, measures: measures_stream, sums: sums_stream, cells: cells_stream }
-}
-
-/// The model's sums as differential keeps them: every entry with its total.
-pub(super) fn model_sums<'scope>(
-    changes: StreamVec<'scope, u64, (Entry, u64, isize)>,
-    earlier: VecCollection<'scope, u64, Entry>,
-) -> VecCollection<'scope, u64, (Entry, isize)> {
-    changes.as_collection().concat(earlier).count_total()
+    let sums = sums_stream.as_collection();
+    Sessions { rows: rows_stream, measures: measures_stream, sums, cells: cells_stream }
 }
 
 /// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
