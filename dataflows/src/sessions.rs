@@ -240,12 +240,10 @@ impl PartitionSessions {
     }
 
     /// One event, in the order of offsets, duplicates already dropped.
-    pub fn event(&mut self, offset: Offset, mut event: v1::Event, model: Option<&Model>, out: &mut Outbox) {
+    pub fn event(&mut self, offset: Offset, event: &v1::Event, model: Option<&Model>, out: &mut Outbox) {
         let ts = Micros(event.ts_us);
-        let body = event.body.take();
-        let event = &event;
-        match body {
-            Some(Body::Message(message)) => self.message(offset, event, *message, model, out),
+        match &event.body {
+            Some(Body::Message(message)) => self.message(offset, event, message, model, out),
             Some(Body::SessionEnd(_)) => self.end(&event.session_id, ts, model, out),
             Some(Body::Gap(gap)) => {
                 out.counters.gaps += 1;
@@ -255,7 +253,7 @@ impl PartitionSessions {
             Some(Body::Label(label)) => self.label(event, label.verdict(), out),
             Some(Body::Forget(forget)) if forget.whole_principal => self.forget_principal(event, out),
             Some(Body::Forget(_)) => self.forget(event, out),
-            Some(Body::ModelImport(import)) => self.import(event, &import, out),
+            Some(Body::ModelImport(import)) => self.import(event, import, out),
             // Of no session: see `reports`.
             Some(Body::Telemetry(_) | Body::DeadLetter(_)) => {}
             None => out.counters.corrupt += 1,
@@ -266,7 +264,7 @@ impl PartitionSessions {
         &mut self,
         offset: Offset,
         event: &v1::Event,
-        mut message: v1::Message,
+        message: &v1::Message,
         model: Option<&Model>,
         out: &mut Outbox,
     ) {
@@ -288,21 +286,21 @@ impl PartitionSessions {
             kept.extend(session.close(None, EndReason::Idle, model, learning, out));
         }
         let was_open = session.open.is_some();
-        let part = session.part_of(ts, &message, *watermark);
+        let part = session.part_of(ts, message, *watermark);
         learning.open += usize::from(session.open.is_some() && !was_open);
-        session.look_at(&message, ts, learning, out);
-        let call = CallFact::of(&message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
+        session.look_at(message, ts, learning, out);
+        let call = CallFact::of(message, ts, offset.0, |hash, names| learning.dictionary.learn(hash, names, out));
         match call {
             Some(call) => {
                 let last = session.next_of(part, call.tool);
                 let expected = out.expectations.of(model, session.identity.scope, last, call.tool);
                 let tool = learning.dictionary.shared(call.tool);
-                let text = RequestText::of(&mut message, tool, expected);
+                let text = RequestText::of(message, tool, expected);
                 let settled = session.calls.request(part, text, call, &learning.settings);
                 session.settle(settled, learning, out);
             }
-            None if is_answer(&message) => {
-                let settled = session.calls.response(&message, ts, &timing);
+            None if is_answer(message) => {
+                let settled = session.calls.response(message, ts, &timing);
                 session.settle(settled, learning, out);
             }
             None => {}

@@ -17,8 +17,8 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use undercurrent_schemas::ids::{Micros, ModelVersion, Offset, Partition, Tick};
 use undercurrent_schemas::rows::{
-    AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, ModelRow,
-    SessionRow, Source, TelemetryRow, ToolRow,
+    AlertRow, CallRow, ClusterRow, DeadLetterRow, FeatureRow, ForecastRow, LabelOutcome, LabelRow, MessageRow,
+    ModelRow, SessionRow, Source, TelemetryRow, ToolRow,
 };
 
 use super::aggregate::Aggregate;
@@ -40,6 +40,8 @@ use crate::sessions::{Counters, FORGET};
 pub struct TickOutput {
     pub tick: Tick,
     pub watermark: Micros,
+    /// The events of the tick, in the order of their records; `None` where workers of other processes read some.
+    pub messages: Option<Vec<MessageRow>>,
     pub calls: Vec<CallRow>,
     pub sessions: Vec<SessionRow>,
     pub features: Vec<FeatureRow>,
@@ -280,8 +282,15 @@ impl State {
         let mut output = TickOutput { tick, ..TickOutput::default() };
         let mut names = BTreeMap::new();
         let (mut met, mut signals, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new());
+        let mut messages = Vec::new();
         for mut rows in stash.rows {
             output.watermark = output.watermark.max(rows.watermark);
+            // The first one's are taken as they are: mostly there is one worker.
+            if messages.is_empty() {
+                messages = rows.messages;
+            } else {
+                messages.append(&mut rows.messages);
+            }
             output.calls.append(&mut rows.calls);
             output.sessions.append(&mut rows.sessions);
             output.labels.append(&mut rows.labels);
@@ -295,6 +304,8 @@ impl State {
             output.open_sessions += rows.open_sessions;
             names.extend(rows.names);
         }
+        messages.sort_by_key(|row| row.partition);
+        output.messages = self.copies.is_empty().then_some(messages);
         output.calls.sort_by_key(|row| row.source.partition);
         output.sessions.sort_by_key(|row| row.source.partition);
         output.labels.sort_by_key(|row| row.source.partition);

@@ -13,9 +13,9 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use undercurrent_schemas::ids::{Micros, Offset, Partition};
+use undercurrent_schemas::ids::{Micros, Offset, Partition, Tick};
 use undercurrent_schemas::log::{CommittedTick, LogBatch};
-use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::rows::{CallRow, DeadLetterRow, LabelRow, MessageRow, SessionRow, TelemetryRow};
 use undercurrent_schemas::v1::{self, event::Body};
 
 use super::GraphSettings;
@@ -31,6 +31,9 @@ use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Rows {
     pub(super) watermark: Micros,
+    /// They stay in their process: the log has them for whoever else asks.
+    #[serde(skip)]
+    pub(super) messages: Vec<MessageRow>,
     pub(super) calls: Vec<CallRow>,
     pub(super) sessions: Vec<SessionRow>,
     pub(super) labels: Vec<LabelRow>,
@@ -78,12 +81,13 @@ pub(super) fn sessions<'scope>(
     let (mut rows, mut measures) = (OutputBuilder::from(rows), OutputBuilder::from(measures));
     let (mut sums, mut cells) = (OutputBuilder::from(sums), OutputBuilder::from(cells));
     builder.build(move |_capabilities| {
+        let mut room = Room::default();
         move |_frontiers| {
             let (mut rows, mut measures) = (rows.activate(), measures.activate());
             let (mut sums, mut cells) = (sums.activate(), cells.activate());
             input.for_each_stamp(|capability, data| {
                 for tick in data.flat_map(|batch: &mut Vec<Arc<CommittedTick>>| batch.drain(..)) {
-                    let (of_tick, outbox) = one_tick(&mut mine.borrow_mut(), &tick, slot.load().as_deref());
+                    let (of_tick, outbox) = one_tick(&mut mine.borrow_mut(), &tick, slot.load().as_deref(), &mut room);
                     rows.session(&capability).give(of_tick);
                     let watermark = tick.watermark;
                     measures.session(&capability).give(Measured {
@@ -91,7 +95,7 @@ pub(super) fn sessions<'scope>(
                         measures: outbox.measures,
                         reported: outbox.reported,
                     });
-                    let updates = combined(&outbox.sums);
+                    let updates = combined(&outbox.sums, &mut room);
                     let of_cells = updates.iter().filter(|(entry, _)| entry.part == Part::Cell);
                     let of_cells =
                         of_cells.map(|(entry, diff)| (Cell { scope: entry.scope, at: entry.key }, tick.tick.0, *diff));
@@ -108,15 +112,45 @@ pub(super) fn sessions<'scope>(
 
 /// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
 /// what is added up first is not sorted.
-fn combined(sums: &[(Entry, i64)]) -> Vec<(Entry, isize)> {
+fn combined(sums: &[(Entry, i64)], room: &mut Room) -> Vec<(Entry, isize)> {
     // In no order until they are sorted below.
-    let mut totals: HashMap<Entry, isize, RandomState> = HashMap::default();
+    let mut totals: HashMap<Entry, isize, RandomState> =
+        HashMap::with_capacity_and_hasher(room.entries, RandomState::default());
     for (entry, diff) in sums {
         *totals.entry(*entry).or_default() += *diff as isize;
     }
+    room.entries = totals.len();
     let mut totals: Vec<_> = totals.into_iter().filter(|(_, total)| *total != 0).collect();
     totals.sort_unstable();
     totals
+}
+
+/// How much the last tick gave: the next one gives about as much, and what has room need not be moved as it grows.
+#[derive(Debug, Default)]
+struct Room {
+    messages: usize,
+    calls: usize,
+    measures: usize,
+    sums: usize,
+    /// Sums, those that are equal counted once.
+    entries: usize,
+}
+
+impl Room {
+    fn outbox(&self) -> Outbox {
+        Outbox {
+            messages: Vec::with_capacity(self.messages),
+            calls: Vec::with_capacity(self.calls),
+            measures: Vec::with_capacity(self.measures),
+            sums: Vec::with_capacity(self.sums),
+            ..Outbox::default()
+        }
+    }
+
+    fn learn(&mut self, out: &Outbox) {
+        (self.messages, self.calls) = (out.messages.len(), out.calls.len());
+        (self.measures, self.sums) = (out.measures.len(), out.sums.len());
+    }
 }
 
 /// One partition's state.
@@ -146,14 +180,17 @@ impl PartitionState {
         self.sessions.partition()
     }
 
-    fn records(&mut self, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {
+    fn records(&mut self, tick: Tick, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {
         for (offset, record) in (batch.first_offset.0..).zip(&batch.records) {
             match v1::Event::decode(record.as_slice()) {
-                Ok(event) if self.seen.is_new(event.id.as_ref()) => match &event.body {
-                    Some(Body::Telemetry(telemetry)) => self.reports.telemetry(&event, telemetry, model, out),
-                    Some(Body::DeadLetter(letter)) => self.reports.dead_letter(&event, letter, out),
-                    _ => self.sessions.event(Offset(offset), event, model, out),
-                },
+                Ok(event) if self.seen.is_new(event.id.as_ref()) => {
+                    match &event.body {
+                        Some(Body::Telemetry(telemetry)) => self.reports.telemetry(&event, telemetry, model, out),
+                        Some(Body::DeadLetter(letter)) => self.reports.dead_letter(&event, letter, out),
+                        _ => self.sessions.event(Offset(offset), &event, model, out),
+                    }
+                    out.messages.push(MessageRow { tick, partition: batch.partition, offset: Offset(offset), event });
+                }
                 Ok(_) => {
                     out.counters.duplicates += 1;
                     out.repeats.push((batch.partition, Offset(offset)));
@@ -164,19 +201,26 @@ impl PartitionState {
     }
 }
 
-fn one_tick(mine: &mut [PartitionState], tick: &CommittedTick, model: Option<&Model>) -> (Rows, Outbox) {
-    let mut out = Outbox::default();
+fn one_tick(
+    mine: &mut [PartitionState],
+    tick: &CommittedTick,
+    model: Option<&Model>,
+    room: &mut Room,
+) -> (Rows, Outbox) {
+    let mut out = room.outbox();
     let mut open_sessions = 0;
     for state in mine {
         let batch = tick.batches.iter().find(|batch| batch.partition == state.sessions.partition());
         if let Some(batch) = batch {
-            state.records(batch, model, &mut out);
+            state.records(tick.tick, batch, model, &mut out);
         }
         state.sessions.advance(tick.watermark, model, &mut out);
         open_sessions += state.sessions.open_sessions();
     }
+    room.learn(&out);
     let rows = Rows {
         watermark: tick.watermark,
+        messages: std::mem::take(&mut out.messages),
         calls: std::mem::take(&mut out.calls),
         sessions: std::mem::take(&mut out.sessions),
         labels: std::mem::take(&mut out.labels),

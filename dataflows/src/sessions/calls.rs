@@ -58,10 +58,9 @@ pub(super) struct Settled {
 }
 
 impl RequestText {
-    /// What is needed of a request is taken out of it.
-    pub(super) fn of(message: &mut v1::Message, tool: Text, expected: Expected) -> Self {
-        let jsonrpc_id = std::mem::take(&mut message.jsonrpc_id);
-        Self { jsonrpc_id, tool, bytes: message.size_bytes, verdict: message.verdict.take(), expected }
+    pub(super) fn of(message: &v1::Message, tool: Text, expected: Expected) -> Self {
+        let v1::Message { jsonrpc_id, verdict, size_bytes, .. } = message;
+        Self { jsonrpc_id: jsonrpc_id.clone(), tool, bytes: *size_bytes, verdict: verdict.clone(), expected }
     }
 }
 

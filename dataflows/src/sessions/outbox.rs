@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
-use undercurrent_schemas::rows::{CallOutcome, CallRow, DeadLetterRow, LabelRow, SessionRow, TelemetryRow};
+use undercurrent_schemas::rows::{CallOutcome, CallRow, DeadLetterRow, LabelRow, MessageRow, SessionRow, TelemetryRow};
 use undercurrent_schemas::text::Text;
 
 use crate::alerts::Signal;
@@ -17,6 +17,8 @@ use crate::shared;
 /// What came out of one partition in one tick.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// The events themselves, each once: read here, they need not be read again for the history.
+    pub messages: Vec<MessageRow>,
     pub calls: Vec<CallRow>,
     pub sessions: Vec<SessionRow>,
     pub labels: Vec<LabelRow>,
