@@ -37,6 +37,7 @@ use undercurrent_schemas::v1::Direction;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const CALLS_PER_SESSION: u64 = 8;
+const OPEN_SESSIONS: u64 = 1_000;
 const START_US: i64 = 1_760_000_000_000_000;
 /// Targets: calls/s on one worker, and microseconds.
 const TARGET_RATE: f64 = 150_000.0;
@@ -82,11 +83,18 @@ fn rate(calls: u64, took: Duration) -> f64 {
     calls as f64 / took.as_secs_f64()
 }
 
+/// The session of the n-th call, and whether it is its last. A thousand are open at a time, and of a thousand calls one in
+/// eight is a session's last: were it all of them at once, how soon what is durable is live would be told by that tick.
+fn session_of(n: u64) -> (u64, bool) {
+    let (place, round) = (n % OPEN_SESSIONS, n / OPEN_SESSIONS + n % OPEN_SESSIONS % CALLS_PER_SESSION);
+    let session = round / CALLS_PER_SESSION * OPEN_SESSIONS + place;
+    (session, round % CALLS_PER_SESSION == CALLS_PER_SESSION - 1)
+}
+
 /// The n-th call of the bench, and its answer.
 fn exchange(n: u64) -> (SessionRef, Vec<u8>, Vec<u8>) {
     let mix = undercurrent_schemas::ids::stable_hash(&[&n.to_le_bytes()]);
-    // Sessions overlap: a thousand are open at a time.
-    let session = n / (CALLS_PER_SESSION * 1_000) * 1_000 + n % 1_000;
+    let (session, _) = session_of(n);
     let (server, tool) = (session % 4, mix % 16);
     let own = format!("item-{}-{}", session, mix % 1_000);
     let sourced = format!(
@@ -139,7 +147,7 @@ fn pass(edge: &Edge, n: u64, ts: Micros) {
     // Used up at once, so that the log has the call before its answer.
     drop(session.client_message_at(&call, ts));
     session.server_message_at(&answer, ts.plus(5_000));
-    if n / 1_000 % CALLS_PER_SESSION == CALLS_PER_SESSION - 1 {
+    if session_of(n).1 {
         session.end_at(ts.plus(6_000));
     }
 }
