@@ -17,6 +17,7 @@ mod layers;
 pub mod mcp_json;
 mod raw;
 mod resolve;
+mod stdio;
 mod terms;
 mod upstream;
 
@@ -38,6 +39,7 @@ pub use self::given::Given;
 pub use self::history::{History, HistoryStore, Kept};
 pub use self::hosts::HostRules;
 pub use self::kafka::{Kafka, Properties};
+pub use self::stdio::Stdio;
 pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};
 
@@ -58,6 +60,7 @@ pub struct Config {
     /// `None`: each principal may ask as much as it likes.
     pub rate: Option<Rate>,
     pub gateway: Gateway,
+    pub stdio: Stdio,
     pub facts: Facts,
     pub log: Log,
     pub engine: Engine,

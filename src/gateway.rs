@@ -144,6 +144,7 @@ impl Gateway {
         let fixed = Fixed {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
+            stdio: config.stdio,
             observers: config.observers.clone(),
         };
         let shared = Arc::new(Shared { config: fixed, edge, metrics, finish });

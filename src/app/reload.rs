@@ -112,6 +112,7 @@ fn fixed(before: &Config, after: &Config) -> Vec<&'static str> {
             ("listen.tls_certificate (whether there is one)", shown(&config.listen.tls.is_some())),
             ("data", shown(&config.data_dir)),
             ("gateway", shown(&gateway)),
+            ("stdio", shown(&config.stdio)),
             ("facts", shown(&config.facts)),
             ("log", shown(&config.log)),
             ("engine", shown(&config.engine)),

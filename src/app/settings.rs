@@ -155,6 +155,7 @@ pub(super) fn gateway(config: &Config) -> anyhow::Result<GatewayConfig> {
     to.timeouts.response = from.upstream_idle_timeout;
     to.timeouts.call = from.upstream_call_timeout;
     to.timeouts.shutdown = from.shutdown_timeout;
+    to.stdio = config.stdio;
     to.trusted_proxies.clone_from(&from.trusted_proxies);
     to.auth = config.auth.clone();
     to.rate = config.rate;

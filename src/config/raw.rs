@@ -13,6 +13,7 @@ pub(super) struct RawConfig {
     pub listen: RawListen,
     pub data: RawData,
     pub gateway: RawGateway,
+    pub stdio: RawStdio,
     pub auth: RawAuth,
     pub aggregate: RawAggregate,
     pub limits: RawLimits,
@@ -91,6 +92,22 @@ impl Default for RawGateway {
             upstream_call_timeout_ms: 86_400_000,
             shutdown_timeout_ms: 5000,
         }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawStdio {
+    /// 0: no stream is closed before its answer.
+    pub stream_max_ms: u64,
+    pub retry_ms: u64,
+    pub kept_events_max: u64,
+    pub kept_bytes_max: u64,
+}
+
+impl Default for RawStdio {
+    fn default() -> Self {
+        Self { stream_max_ms: 0, retry_ms: 1000, kept_events_max: 256, kept_bytes_max: 1 << 20 }
     }
 }
 

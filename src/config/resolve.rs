@@ -19,7 +19,7 @@ use super::{
     AccessLog, AccessLogTarget, Capture, Config, Engine, Facts, Gateway, HostRules, Listen, Log, Payload, Reports,
     Retention, Terms, Tls, Tracing,
 };
-use super::{aggregate, auth, history, kafka, terms};
+use super::{aggregate, auth, history, kafka, stdio, terms};
 
 /// A whole number in its range: `number!(check, raw.section.key, range)`. The key's name is the field's.
 macro_rules! number {
@@ -58,6 +58,7 @@ pub(super) fn resolve(raw: RawConfig, around: Surroundings<'_>) -> Result<Config
         aggregate: aggregate::resolve(&check, &raw)?,
         rate: terms::rate(&check, &raw)?,
         gateway: check.gateway(&raw, hosts)?,
+        stdio: stdio::resolve(&check, &raw)?,
         facts: check.facts(&raw)?,
         log: check.log(&raw, around.env)?,
         engine: check.engine(&raw)?,

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use crate::config::{Aggregate, Auth, Cidr, HostRules, Rate, Tls};
+use crate::config::{Aggregate, Auth, Cidr, HostRules, Rate, Stdio, Tls};
 use crate::observe::Observers;
 use crate::upstream::UpstreamConfig;
 
-/// Everything the gateway needs to know before it serves. A reload replaces all but `limits` and `timeouts`.
+/// Everything the gateway needs to know before it serves. A reload replaces all but `limits`, `timeouts` and
+/// `stdio`.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayConfig {
     pub upstreams: Vec<UpstreamConfig>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    /// The streams of stdio upstreams.
+    pub stdio: Stdio,
     /// Hosts and origins that are let in besides local ones.
     pub hosts: HostRules,
     /// Whose `X-Forwarded-For` is believed when it names the client.
@@ -33,6 +36,7 @@ pub struct GatewayConfig {
 pub(crate) struct Fixed {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) stdio: Stdio,
     pub(crate) observers: Observers,
 }
 

@@ -29,6 +29,11 @@ pub struct GatewayMetrics {
     pub(crate) abandoned: IntGauge,
     /// `undercurrent_gateway_stdio_sessions`.
     pub(crate) sessions: IntGauge,
+    /// `undercurrent_gateway_stdio_streams_total{server,event}`: of streams that can be had again, `opened` and of those
+    /// `resumed`, `closed` before their answer, `lost`: what a client came back for had gone.
+    pub(crate) streams: IntCounterVec,
+    /// `undercurrent_gateway_stdio_kept_bytes`.
+    pub(crate) kept_bytes: IntGauge,
 }
 
 /// Buckets of OpenTelemetry's MCP conventions.
@@ -78,8 +83,14 @@ impl GatewayMetrics {
             connections: gauge("connections", "Open client connections.")?,
             abandoned: gauge("abandoned_exchanges", "Exchanges that go on after their client has left.")?,
             sessions: gauge("stdio_sessions", "Open sessions of stdio upstreams, each a process.")?,
+            streams: counters(
+                "stdio_streams_total",
+                "Event streams of stdio upstreams that can be had again, by what became of them.",
+                &["server", "event"],
+            )?,
+            kept_bytes: gauge("stdio_kept_bytes", "Events of stdio sessions that can be had again, in bytes.")?,
         };
-        let all: [Box<dyn Collector>; 10] = [
+        let all: [Box<dyn Collector>; 12] = [
             Box::new(metrics.operation.clone()),
             Box::new(metrics.overhead.clone()),
             Box::new(metrics.requests.clone()),
@@ -90,6 +101,8 @@ impl GatewayMetrics {
             Box::new(metrics.connections.clone()),
             Box::new(metrics.abandoned.clone()),
             Box::new(metrics.sessions.clone()),
+            Box::new(metrics.streams.clone()),
+            Box::new(metrics.kept_bytes.clone()),
         ];
         all.into_iter().try_for_each(|metric| registry.register(metric))?;
         Ok(metrics)

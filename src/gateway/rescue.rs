@@ -66,6 +66,8 @@ pub(crate) enum Refusal {
     MissingSession,
     /// Another GET stream of this session is open.
     StreamTaken,
+    /// What a client came back for is not kept any longer.
+    EventForgotten,
     TooManySessions,
     TooManyRequests,
     /// The aggregated endpoint knows no upstream that has it.
@@ -206,6 +208,12 @@ impl Refusal {
             Self::StreamTaken => {
                 row(StatusCode::CONFLICT, 1017, "stream_taken", "this session has an open GET stream already")
             }
+            Self::EventForgotten => row(
+                StatusCode::GONE,
+                1033,
+                "event_forgotten",
+                "what came after that event is no longer kept; the gateway's [stdio] says how much is",
+            ),
             Self::TooManySessions => {
                 row(StatusCode::SERVICE_UNAVAILABLE, 1014, "too_many_sessions", "all sessions of this server are taken")
             }

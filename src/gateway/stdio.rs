@@ -5,10 +5,12 @@
 //! (`replies`). Invariant: no message reaches a client that it was not meant for; where that cannot be told, it is
 //! dropped and counted.
 
+mod events;
 pub(super) mod headers;
 mod journal;
 mod messages;
 mod params;
+mod polling;
 mod replies;
 mod session;
 mod shared;
@@ -27,6 +29,7 @@ use tokio::sync::mpsc;
 
 use self::journal::EventId;
 use self::messages::Messages;
+use self::polling::Polling;
 use self::replies::{Accept, Answer};
 use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
@@ -53,6 +56,7 @@ pub(crate) struct StdioUpstream {
     name: Arc<str>,
     shared: Arc<Shared>,
     admission: Admission,
+    polling: Arc<Polling>,
     /// Gone once the gateway closes: nothing starts any more.
     launcher: Mutex<Option<Launcher>>,
     sessions: Arc<Mutex<HashMap<String, Arc<Session>>>>,
@@ -66,6 +70,7 @@ impl StdioUpstream {
         let name: Arc<str> = config.name.as_str().into();
         let open = shared.metrics.breaker_open.with_label_values(&[&*name]);
         let admission = Admission::new(&config.terms, Slots::new(&config.terms), open);
+        let polling = Arc::new(Polling::new(shared.config.stdio, &name, &shared.metrics));
         let (alive, ended) = mpsc::channel(1);
         let launcher = Launcher {
             name: Arc::clone(&name),
@@ -75,7 +80,7 @@ impl StdioUpstream {
             alive,
         };
         let (launcher, ended) = (Mutex::new(Some(launcher)), Mutex::new(Some(ended)));
-        Self { name, shared, admission, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
+        Self { name, shared, admission, polling, launcher, sessions: Arc::default(), child: Mutex::default(), ended }
     }
 
     pub(crate) async fn answer(&self, call: Call) -> Response<Body> {
@@ -128,7 +133,7 @@ impl StdioUpstream {
         account.of_session(&session.edge);
         let answer = match call.head.method {
             Method::POST => self.post(&session, call, account).await?,
-            Method::GET => session.listen(last_event(call)).ok_or(Refusal::StreamTaken)?,
+            Method::GET => session.listen(last_event(call))?,
             Method::DELETE => {
                 self.sessions().remove(id);
                 session.stop();
@@ -180,7 +185,8 @@ impl StdioUpstream {
         let (all, own_id) = (Arc::clone(&self.sessions), id.to_owned());
         let ended = move || drop(lock(&all).remove(&own_id));
         let counted = Counted::new(&self.shared.metrics.sessions);
-        let session = Session::start(link, opened, self.session_limits(), counted, self.unread(), ended);
+        let polling = Arc::clone(&self.polling);
+        let session = Session::start(link, opened, self.session_limits(), polling, counted, self.unread(), ended);
         sessions.insert(id.to_owned(), Arc::clone(&session));
         Ok(session)
     }
@@ -253,7 +259,7 @@ impl StdioUpstream {
 
     fn session_limits(&self) -> SessionLimits {
         let open_requests_max = self.shared.config.limits.open_requests_max;
-        SessionLimits { open_requests_max, idle: self.shared.config.timeouts.session_idle }
+        SessionLimits { open_requests_max, timeouts: self.shared.config.timeouts.clone() }
     }
 
     fn unread(&self) -> impl Fn(&'static str) + Send + Sync + 'static {

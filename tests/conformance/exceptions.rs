@@ -6,62 +6,79 @@ use super::Path;
 use super::checks::{Difference, Kind};
 use super::suite::Side;
 
-struct Exception {
-    side: Side,
-    path: Path,
-    kind: Kind,
+/// A check that asserts the upstream's own URL: a client of the gateway signs in for the gateway's, as OAuth wants it to
+/// (the resource of a token is the URL that its client uses, and metadata of another one is refused).
+struct OwnUrl {
     /// A scenario, or all of them.
     scenario: Option<&'static str>,
     check: &'static str,
+    /// What the suite does not come to in a scenario of that name once this check has failed.
+    cuts_off: &'static [&'static str],
     #[expect(dead_code, reason = "for whoever reads this")]
     reason: &'static str,
 }
 
-const OWN_URL: &str = "the check wants the upstream's own URL; a client of the gateway signs in for the gateway's";
-const AFTER_OWN_URL: &str = "the suite gives out no token once the check above has failed";
-const JSON_ALONE: &str = "an answer that comes alone and soon is JSON, and a stream is not closed before its time";
-
-/// A check of a client over HTTP.
-const fn client(kind: Kind, scenario: Option<&'static str>, check: &'static str, reason: &'static str) -> Exception {
-    Exception { side: Side::Client, path: Path::Http, kind, scenario, check, reason }
-}
-
-/// A check of a server behind stdio that is not reached.
-const fn stdio(scenario: &'static str, check: &'static str) -> Exception {
-    let (scenario, kind) = (Some(scenario), Kind::Unreached);
-    Exception { side: Side::Server, path: Path::Stdio, kind, scenario, check, reason: JSON_ALONE }
-}
-
-const EXCEPTIONS: &[Exception] = &[
-    client(Kind::Failed, None, "resource-parameter-matches-prm", OWN_URL),
-    client(Kind::Failed, Some("auth/cross-app-access-complete-flow"), "complete-flow-jwt-bearer", OWN_URL),
-    client(Kind::Failed, Some("auth/enterprise-managed-authorization"), "complete-flow-jwt-bearer", OWN_URL),
-    client(Kind::Unreached, Some("auth/cross-app-access-complete-flow"), "valid-bearer-token", AFTER_OWN_URL),
-    client(Kind::Unreached, Some("auth/enterprise-managed-authorization"), "valid-bearer-token", AFTER_OWN_URL),
-    stdio("server-server-sse-multiple-streams", "server-sse-streams-functional"),
-    stdio("server-server-sse-polling", "server-sse-disconnect-resume"),
+const OWN_URLS: &[OwnUrl] = &[
+    OwnUrl {
+        scenario: None,
+        check: "resource-parameter-matches-prm",
+        cuts_off: &[],
+        reason: "compares the `resource` of the client's requests with the upstream's own metadata",
+    },
+    OwnUrl {
+        scenario: Some("auth/cross-app-access-complete-flow"),
+        check: GRANT,
+        cuts_off: &["valid-bearer-token"],
+        reason: GRANT_REASON,
+    },
+    OwnUrl {
+        scenario: Some("auth/enterprise-managed-authorization"),
+        check: GRANT,
+        cuts_off: &["valid-bearer-token"],
+        reason: GRANT_REASON,
+    },
 ];
+
+const GRANT: &str = "complete-flow-jwt-bearer";
+const GRANT_REASON: &str = "the suite's authorization server wants the grant's `resource` to be the upstream's own URL, and \
+                            gives out no token otherwise: no request can then come with one";
 
 /// The exceptions that excused something.
 #[derive(Debug, Default)]
 pub(crate) struct Excuses(BTreeSet<usize>);
 
 impl Excuses {
-    /// Whether a difference is in the list.
-    pub(crate) fn excuse(&mut self, side: Side, path: Path, difference: &Difference) -> bool {
-        let at = EXCEPTIONS.iter().position(|exception| {
-            (exception.side, exception.path, exception.kind) == (side, path, difference.kind)
-                && exception.scenario.is_none_or(|scenario| scenario == difference.check.scenario)
-                && exception.check == difference.check.id
-        });
-        self.0.extend(at);
-        at.is_some()
+    /// What of the differences between two runs is in no entry. What a check cuts off is excused where it has failed.
+    pub(crate) fn unexcused(&mut self, side: Side, path: Path, differences: Vec<Difference>) -> Vec<Difference> {
+        if (side, path) != (Side::Client, Path::Http) {
+            return differences;
+        }
+        let failed = |entry: &OwnUrl, scenario: &str| {
+            differences.iter().any(|other| {
+                (other.kind, other.check.id.as_str(), other.check.scenario.as_str())
+                    == (Kind::Failed, entry.check, scenario)
+            })
+        };
+        let excuse = |difference: &Difference| {
+            OWN_URLS.iter().position(|entry| {
+                let scenario = difference.check.scenario.as_str();
+                let id = difference.check.id.as_str();
+                entry.scenario.is_none_or(|own| own == scenario)
+                    && match difference.kind {
+                        Kind::Failed => id == entry.check,
+                        Kind::Unreached => entry.cuts_off.contains(&id) && failed(entry, scenario),
+                    }
+            })
+        };
+        let excused: Vec<Option<usize>> = differences.iter().map(excuse).collect();
+        self.0.extend(excused.iter().flatten());
+        let all = differences.into_iter().zip(excused);
+        all.filter_map(|(difference, excused)| excused.is_none().then_some(difference)).collect()
     }
 
     /// Entries of a side that have not been needed.
     pub(crate) fn stale(&self, side: Side) -> Vec<String> {
-        let stale =
-            EXCEPTIONS.iter().enumerate().filter(|(at, exception)| exception.side == side && !self.0.contains(at));
-        stale.map(|(_, exception)| format!("{}: an exception that excuses nothing", exception.check)).collect()
+        let stale = OWN_URLS.iter().enumerate().filter(|(at, _)| side == Side::Client && !self.0.contains(at));
+        stale.map(|(_, entry)| format!("{}: an exception that excuses nothing", entry.check)).collect()
     }
 }

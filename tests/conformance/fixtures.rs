@@ -4,6 +4,9 @@ use crate::support::command::Words;
 use crate::support::parts::{HttpServer, undercurrent};
 use crate::support::wait::free_address;
 
+/// Less than what the call takes that the suite's polling scenario makes, 1.2 s, and more than what its others take.
+pub(crate) const STREAM_MAX_MS: u64 = 600;
+
 /// It, on standard input and output.
 pub(crate) fn over_stdio() -> Words {
     let path = undercurrent().with_file_name(format!("conformance-server{}", std::env::consts::EXE_SUFFIX));

@@ -48,6 +48,8 @@ fn the_gateway_adds_no_failure_to_a_server() {
     let gateway = Serve::new(directory.path())
         .upstream("http", &server.url())
         .upstream("stdio", &fixtures::over_stdio().line())
+        // A server on a pipe has no stream to close; the gateway does it before the suite's long call is answered.
+        .setting("STDIO__STREAM_MAX_MS", &fixtures::STREAM_MAX_MS.to_string())
         .start();
     let url = |path| match path {
         // The suite refuses to run its DNS rebinding checks against anything but localhost.
@@ -84,9 +86,10 @@ fn compare(side: Side, parts: &[Part], paths: &[Path], run: impl Fn(&Part, Path)
         let all: Vec<Checks> = paths.iter().map(|path| run(part, *path)).collect();
         let (direct, through) = all.split_first().expect("the direct run is always there");
         for (path, checks) in paths[1..].iter().zip(through) {
-            let differences = checks.worse_than(direct);
-            let differences = differences.into_iter().filter(|difference| !excuses.excuse(side, *path, difference));
-            added.extend(differences.map(|difference| format!("{side:?}, {}, {path:?}: {difference}", part.name)));
+            let differences = excuses.unexcused(side, *path, checks.worse_than(direct));
+            added.extend(
+                differences.into_iter().map(|difference| format!("{side:?}, {}, {path:?}: {difference}", part.name)),
+            );
         }
         table.row(part.name, &all);
     }

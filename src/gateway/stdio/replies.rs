@@ -1,38 +1,30 @@
-//! What a child says, as a response: one JSON body where the answer is all there is, else a stream of events.
+//! What a child says, as a response: one JSON body, or a stream of events.
 //!
-//! Upstream: `session` and `shared`, which sort a child's lines by request. Invariant: a stream ends cleanly only once
-//! every request has its answer.
+//! Upstream: `session` and `shared`, which sort a child's lines by request. Downstream: `events`, the stream. Invariant:
+//! a JSON body holds all answers.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior};
 
+use super::events::Events;
 use super::journal::EventId;
+use super::polling::Polling;
 use crate::gateway::call::{Body, SESSION_ID};
 use crate::gateway::envelope;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 
-/// How often a silent stream says that it lives: proxies in between cut streams that seem dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// When a client may come back that lost its stream.
-const RETRY: Duration = Duration::from_secs(1);
-/// How long an answer is waited for before its response becomes a stream, which can be had again.
-const STREAM_AFTER: Duration = Duration::from_millis(500);
+/// How long the first message is waited for, so that it leaves together with the event that opens a stream.
+const OPEN_AFTER: Duration = Duration::from_millis(100);
 
 /// One message on its way to one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +70,22 @@ pub(super) struct Replies {
     pub(super) receiver: mpsc::Receiver<Reply>,
     pub(super) expected: Expected,
     /// The stream's first event, for clients that know what an empty one is.
-    pub(super) opening: Option<EventId>,
+    pub(super) opening: Option<Opening>,
+    /// A result is a stream even if it comes alone, for clients that read both. An error that comes at once stays JSON:
+    /// the era without sessions ties it to a status.
+    pub(super) streams: bool,
     /// Set once the response is a stream of events with ids: its client can come back for what it misses.
     pub(super) resumable: Arc<AtomicBool>,
     /// What to do if the client leaves before the last answer.
     pub(super) on_leave: OnLeave,
+}
+
+/// How a stream opens that can be had again.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    /// All that is to come stands behind it.
+    pub(super) at: EventId,
+    pub(super) polling: Arc<Polling>,
 }
 
 /// Done when it is dropped, unless it was disarmed.
@@ -129,6 +132,10 @@ impl OnLeave {
     pub(super) fn new(leave: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(leave)))
     }
+
+    pub(super) fn disarm(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for OnLeave {
@@ -145,9 +152,23 @@ impl fmt::Debug for OnLeave {
     }
 }
 
+impl Opening {
+    fn event(&self) -> Reply {
+        self.polling.opened.inc();
+        Reply { kind: Kind::Opening, text: Bytes::new(), event: Some(self.at) }
+    }
+}
+
 impl Replies {
     pub(super) fn new(receiver: mpsc::Receiver<Reply>, expected: Expected) -> Self {
-        Self { receiver, expected, opening: None, resumable: Arc::default(), on_leave: OnLeave::default() }
+        Self {
+            receiver,
+            expected,
+            opening: None,
+            streams: false,
+            resumable: Arc::default(),
+            on_leave: OnLeave::default(),
+        }
     }
 
     /// Waits until it is clear which kind of response this will be.
@@ -159,8 +180,8 @@ impl Replies {
             Expected::Batch(answers) => answers,
             Expected::Unbounded => return Ok(self.stream(answers)),
         };
-        let may_open = accept.events && self.opening.is_some() && STREAM_AFTER < patience;
-        let wait = if may_open { STREAM_AFTER } else { patience };
+        let may_open = accept.events && self.opening.is_some() && OPEN_AFTER < patience;
+        let wait = if may_open { OPEN_AFTER } else { patience };
         while answers.len() < expected {
             match tokio::time::timeout(wait, self.receiver.recv()).await {
                 Ok(Some(reply)) => {
@@ -175,7 +196,11 @@ impl Replies {
                 Err(_) => return Err(Refusal::UpstreamTimeout),
             }
         }
-        self.on_leave.0 = None;
+        let failed = answers.last().is_some_and(|answer| envelope::error_type(&answer.text).is_some());
+        if self.streams && accept.events && self.expected == Expected::One && !failed {
+            return Ok(self.stream(answers));
+        }
+        self.on_leave.disarm();
         let texts = answers.into_iter().map(|answer| answer.text);
         Ok(Answer::Json(match self.expected {
             Expected::Batch(_) => array(texts),
@@ -183,9 +208,10 @@ impl Replies {
         }))
     }
 
-    fn stream(self, replies: Vec<Reply>) -> Answer {
+    /// A stream that has these to begin with.
+    pub(super) fn stream(self, replies: Vec<Reply>) -> Answer {
         self.resumable.store(true, Ordering::Relaxed);
-        let opening = self.opening.map(|id| Reply { kind: Kind::Opening, text: Bytes::new(), event: Some(id) });
+        let opening = self.opening.as_ref().map(Opening::event);
         Answer::Events(opening.into_iter().chain(replies).collect(), self)
     }
 }
@@ -247,102 +273,6 @@ fn array(texts: impl Iterator<Item = Bytes>) -> Bytes {
     }
     out.put_u8(b']');
     out.freeze()
-}
-
-/// The client's stream of events.
-#[derive(Debug)]
-struct Events {
-    first: VecDeque<Reply>,
-    replies: Replies,
-    /// Answers that are still to come; `None` = nobody counts.
-    remaining: Option<usize>,
-    error: Option<&'static str>,
-    account: Account,
-    keep_alive: Interval,
-}
-
-/// The child is gone, and not all requests are answered.
-#[derive(Debug, thiserror::Error)]
-#[error("the MCP server ended before it answered")]
-struct Unanswered;
-
-impl Events {
-    fn new(first: Vec<Reply>, replies: Replies, account: Account) -> Self {
-        let remaining = match replies.expected {
-            Expected::One => Some(1),
-            Expected::Batch(answers) => Some(answers),
-            Expected::Unbounded => None,
-        };
-        let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
-        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        keep_alive.reset();
-        account.has_status(StatusCode::OK);
-        Self { first: first.into(), replies, remaining, error: None, account, keep_alive }
-    }
-
-    fn end(&mut self) {
-        self.replies.on_leave.0 = None;
-        self.account.close(Ending::Relayed, self.error);
-    }
-
-    fn event(&mut self, reply: Reply) -> Bytes {
-        self.keep_alive.reset();
-        let Reply { kind, text, event: id } = reply;
-        let mut event = BytesMut::with_capacity(text.len() + 48);
-        if let Some(id) = id {
-            event.extend_from_slice(format!("id: {id}\n").as_bytes());
-        }
-        self.account.passed(text.len());
-        match kind {
-            Kind::Opening => event.extend_from_slice(format!("retry: {}\n", RETRY.as_millis()).as_bytes()),
-            Kind::Message => {}
-            Kind::Endpoint => event.extend_from_slice(b"event: endpoint\n"),
-            Kind::Answer => self.answered(&text),
-        }
-        if matches!(kind, Kind::Message | Kind::Answer) {
-            event.extend_from_slice(b"event: message\n");
-        }
-        event.extend_from_slice(b"data: ");
-        // A CR between tokens would end the event's line.
-        event.extend(text.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }));
-        event.extend_from_slice(b"\n\n");
-        event.freeze()
-    }
-
-    fn answered(&mut self, text: &[u8]) {
-        self.error = envelope::error_type(text).or(self.error);
-        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
-        if self.remaining == Some(0) {
-            self.end();
-        }
-    }
-}
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(reply) = self.first.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(self.event(reply)))));
-        }
-        if self.remaining == Some(0) {
-            self.end();
-            return Poll::Ready(None);
-        }
-        match self.replies.receiver.poll_recv(cx) {
-            Poll::Ready(Some(reply)) => Poll::Ready(Some(Ok(Frame::data(self.event(reply))))),
-            Poll::Ready(None) if self.remaining.is_none() => {
-                self.end();
-                Poll::Ready(None)
-            }
-            Poll::Ready(None) => {
-                self.account.close(Ending::Aborted, None);
-                Poll::Ready(Some(Err(Unanswered.into())))
-            }
-            Poll::Pending => self.keep_alive.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b":\n\n"))))),
-        }
-    }
 }
 
 #[cfg(test)]

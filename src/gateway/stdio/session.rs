@@ -16,8 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{EventId, Journal, LISTENER};
 use super::messages::{IdKey, Messages};
-use super::replies::{Accept, Answer, Expected, Kind, OnLeave, Replies, Reply};
+use super::polling::Polling;
+use super::replies::{Accept, Answer, Expected, Kind, OnLeave, Opening, Replies, Reply};
 use crate::edge::{EdgeSession, Permit};
+use crate::gateway::config::Timeouts;
+use crate::gateway::deadline::Patience;
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::metrics::Counted;
 use crate::gateway::rescue::Refusal;
@@ -46,16 +49,17 @@ pub(super) struct Session {
     pub(super) edge: Arc<EdgeSession>,
     knows_openings: bool,
     one_stream: bool,
+    polling: Arc<Polling>,
     state: Mutex<State>,
     limits: SessionLimits,
     stop: CancellationToken,
     _counted: Counted,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SessionLimits {
     pub(super) open_requests_max: usize,
-    pub(super) idle: Duration,
+    pub(super) timeouts: Timeouts,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,9 @@ struct Open {
     /// Its client may have left, and can come back for what it misses.
     resumable: Arc<AtomicBool>,
     replies: mpsc::Sender<Reply>,
+    patience: Patience,
+    /// When it is given up, unless something is heard of it before.
+    due: Instant,
 }
 
 /// Who gets a message, and on which stream.
@@ -99,6 +106,7 @@ impl Session {
         (sender, receiver): (LinkSender, LinkReceiver),
         opened: Opened,
         limits: SessionLimits,
+        polling: Arc<Polling>,
         counted: Counted,
         unread: impl Fn(&'static str) + Send + Sync + 'static,
         ended: impl FnOnce() + Send + 'static,
@@ -107,7 +115,7 @@ impl Session {
             open: Vec::new(),
             listener: None,
             backlog: VecDeque::new(),
-            journal: Journal::default(),
+            journal: Journal::new(Arc::clone(&polling)),
             used: Instant::now(),
             ended: false,
         };
@@ -115,7 +123,8 @@ impl Session {
         let Opened { edge, knows_openings, one_stream } = opened;
         let state = Mutex::new(state);
         let session =
-            Arc::new(Self { sender, edge, knows_openings, one_stream, state, limits, stop, _counted: counted });
+            Self { sender, edge, knows_openings, one_stream, polling, state, limits, stop, _counted: counted };
+        let session = Arc::new(session);
         let pumped = Arc::clone(&session);
         tokio::spawn(async move {
             pumped.pump(receiver, &unread).await;
@@ -177,23 +186,23 @@ impl Session {
         answer
     }
 
-    /// The stream of what belongs to no request, or the one that `last` was an event of; `None` if somebody listens
-    /// already.
-    pub(super) fn listen(&self, last: Option<EventId>) -> Option<Answer> {
+    /// The stream of what belongs to no request, or the one that `last` was an event of.
+    pub(super) fn listen(&self, last: Option<EventId>) -> Result<Answer, Refusal> {
         let mut state = self.state();
         state.used = Instant::now();
         if let Some(last) = last.filter(|last| last.stream != LISTENER) {
-            return Some(state.resume(last));
+            let opening = self.opening(last);
+            return state.resume(last, opening).inspect(|_| self.polling.resumed.inc());
         }
         let listened = state.listener.as_ref().is_some_and(|listener| !listener.is_closed());
         // Who names an event of the stream is who listened to it.
         if state.ended || listened && last.is_none() {
-            return None;
+            return Err(Refusal::StreamTaken);
         }
         let (listener, receiver) = mpsc::channel(STREAM_QUEUE);
         state.listener = Some(listener);
         let waiting = state.waiting(last);
-        Some(Answer::Events(waiting, Replies::new(receiver, Expected::Unbounded)))
+        Ok(Answer::Events(waiting, Replies::new(receiver, Expected::Unbounded)))
     }
 
     fn register(&self, messages: &Messages<'_>, accept: Accept) -> Result<Option<Replies>, Refusal> {
@@ -205,6 +214,8 @@ impl Session {
         let mut new: Vec<Open> = Vec::new();
         let (replies, receiver) = mpsc::channel(STREAM_QUEUE);
         let (stream, resumable) = (state.journal.stream(), Arc::<AtomicBool>::default());
+        let patience = Patience::new(&self.limits.timeouts);
+        let due = Instant::now() + patience.next();
         for (id, ties) in messages.requests() {
             let key = IdKey::of(id);
             if state.open.iter().chain(&new).any(|open| open.key == key) {
@@ -212,7 +223,7 @@ impl Session {
             }
             let (token, replies, resumable) = (ties.token.map(IdKey::of), replies.clone(), Arc::clone(&resumable));
             let (id, events) = (id.get().to_owned(), accept.events);
-            new.push(Open { key, id, token, events, stream, resumable, replies });
+            new.push(Open { key, id, token, events, stream, resumable, replies, patience, due });
         }
         if state.open.len() + new.len() > self.limits.open_requests_max {
             return Err(Refusal::TooManyRequests);
@@ -223,8 +234,17 @@ impl Session {
             (_, false) => Expected::One,
         };
         state.open.append(&mut new);
-        let opening = self.knows_openings.then(|| state.journal.opening(stream));
-        Ok(Some(Replies { opening, resumable, ..Replies::new(receiver, expected) }))
+        // The answer to `initialize` decides about the session, and nobody comes back before there is one.
+        let opens = messages.one().is_some_and(|(_, ties)| ties.method.as_deref() == Some("initialize"));
+        let at = state.journal.opening(stream);
+        let opening = self.opening(at).filter(|_| !opens);
+        let streams = opening.is_some();
+        Ok(Some(Replies { opening, streams, resumable, ..Replies::new(receiver, expected) }))
+    }
+
+    /// How a stream opens, for clients that know such events.
+    fn opening(&self, at: EventId) -> Option<Opening> {
+        self.knows_openings.then(|| Opening { at, polling: Arc::clone(&self.polling) })
     }
 
     /// Tells the child that nobody waits any longer.
@@ -232,21 +252,39 @@ impl Session {
         for (id, _) in messages.requests() {
             let key = IdKey::of(id);
             self.state().open.retain(|open| open.key != key);
-            let cancelled = cancellation(id.get(), "timeout");
-            if self.sender.try_send(cancelled.as_bytes()).is_err() {
-                tracing::debug!("child does not read, so it is not told of a timeout");
-            }
+            self.cancel(id.get());
+        }
+    }
+
+    fn cancel(&self, id: &str) {
+        if self.sender.try_send(cancellation(id, "timeout").as_bytes()).is_err() {
+            tracing::debug!("child does not read, so it is not told of a timeout");
+        }
+    }
+
+    /// Answers those streams, there or not, whose request has taken too long.
+    fn expire(&self) {
+        let now = Instant::now();
+        let expired: Vec<Open> =
+            self.state().open.extract_if(.., |open| open.is_out_of_sight() && open.due <= now).collect();
+        for open in expired {
+            let error = Refusal::UpstreamTimeout.message(&RequestIds::One(open.id.clone()));
+            let reply = self.state().journal.keep(open.stream, Reply::answer(error.into()), !open.is_there());
+            // Whoever does not read, or is not there, can have it again.
+            let _ = open.replies.try_send(reply);
+            self.cancel(&open.id);
         }
     }
 
     async fn pump(&self, mut receiver: LinkReceiver, unread: &(impl Fn(&'static str) + Sync)) {
         loop {
-            let idle_at = self.state().used + self.limits.idle;
+            let (idle_at, wake_at) = self.wakes();
             let line = tokio::select! {
                 line = receiver.next() => line,
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep_until(idle_at) => {
-                    if self.end_if_idle() {
+                () = tokio::time::sleep_until(wake_at) => {
+                    self.expire();
+                    if idle_at <= Instant::now() && self.end_if_idle() {
                         return;
                     }
                     continue;
@@ -258,6 +296,17 @@ impl Session {
                 None => return,
             }
         }
+    }
+
+    /// When it may have been idle for too long, and when to look next. A request that comes meanwhile is due no earlier
+    /// than a silence from now.
+    fn wakes(&self) -> (Instant, Instant) {
+        let timeouts = &self.limits.timeouts;
+        let state = self.state();
+        let idle_at = state.used + timeouts.session_idle;
+        let look_at = Instant::now() + timeouts.response.min(timeouts.call);
+        let due = state.open.iter().filter(|open| open.is_out_of_sight()).map(|open| open.due).min();
+        (idle_at, idle_at.min(look_at).min(due.unwrap_or(look_at)))
     }
 
     /// Hands one line of the child to whom it belongs, then tells the edge.
@@ -306,7 +355,8 @@ impl Session {
         };
         match to {
             Some(to) => {
-                let reply = state.journal.keep(to.stream, reply);
+                let reply = state.journal.keep(to.stream, reply, to.replies.is_closed());
+                state.heard(to.stream);
                 (Some(to), reply)
             }
             None => (None, reply),
@@ -321,7 +371,7 @@ impl Session {
             return false;
         }
         // Under the same lock as `register`: no request can slip in between.
-        state.ended = state.used.elapsed() >= self.limits.idle;
+        state.ended = state.used.elapsed() >= self.limits.timeouts.session_idle;
         state.ended
     }
 
@@ -351,6 +401,13 @@ impl State {
         Some(self.open.remove(at).audience())
     }
 
+    /// A sign of life of what a stream waits for.
+    fn heard(&mut self, stream: u64) {
+        for open in self.open.iter_mut().filter(|open| open.stream == stream) {
+            open.due = Instant::now() + open.patience.next();
+        }
+    }
+
     /// Whoever is there comes before who may come back.
     fn audience(&self, method: &str, ties: &Ties<'_>) -> Option<Audience> {
         let listener = self.listener.as_ref().filter(|listener| !listener.is_closed());
@@ -371,7 +428,7 @@ impl State {
         let mut waiting = last.map_or_else(Vec::new, |last| self.journal.after(last));
         for reply in std::mem::take(&mut self.backlog) {
             let sent_before = reply.event.is_some_and(|id| id.stream == LISTENER);
-            let reply = if sent_before { reply } else { self.journal.keep(LISTENER, reply) };
+            let reply = if sent_before { reply } else { self.journal.keep(LISTENER, reply, false) };
             if !waiting.contains(&reply) {
                 waiting.push(reply);
             }
@@ -380,7 +437,7 @@ impl State {
     }
 
     /// What a stream has carried since an event, and what is still to come on it.
-    fn resume(&mut self, last: EventId) -> Answer {
+    fn resume(&mut self, last: EventId, opening: Option<Opening>) -> Result<Answer, Refusal> {
         let missed = self.journal.after(last);
         let (replies, receiver) = mpsc::channel(STREAM_QUEUE);
         let mut answers = missed.iter().filter(|reply| reply.kind == Kind::Answer).count();
@@ -388,7 +445,10 @@ impl State {
             open.replies = replies.clone();
             answers += 1;
         }
-        Answer::Events(missed, Replies::new(receiver, Expected::Batch(answers)))
+        if answers == 0 {
+            return Err(Refusal::EventForgotten);
+        }
+        Ok(Replies { opening, ..Replies::new(receiver, Expected::Batch(answers)) }.stream(missed))
     }
 }
 
@@ -399,6 +459,11 @@ impl Open {
 
     fn is_resumable(&self) -> bool {
         self.resumable.load(Ordering::Relaxed)
+    }
+
+    /// Nobody waits for its response to begin: it has, or its client has left.
+    fn is_out_of_sight(&self) -> bool {
+        self.is_resumable() || !self.is_there()
     }
 
     fn audience(&self) -> Audience {

@@ -192,7 +192,7 @@ impl SharedChild {
                 child.cancel(number);
             }
         });
-        Ok((number, Replies { on_leave, ..Replies::new(receiver, Expected::One) }))
+        Ok((number, Replies { on_leave, streams: true, ..Replies::new(receiver, Expected::One) }))
     }
 
     /// Forgets a request, and tells the child if it has not answered yet.
@@ -208,7 +208,7 @@ impl SharedChild {
 
     async fn pump(&self, mut receiver: LinkReceiver, unread: &(impl Fn(&'static str) + Sync)) {
         loop {
-            let idle_at = self.state().used + self.limits.idle;
+            let idle_at = self.state().used + self.limits.timeouts.session_idle;
             let line = tokio::select! {
                 line = receiver.next() => line,
                 () = self.stop.cancelled() => return,
@@ -283,7 +283,7 @@ impl SharedChild {
             return false;
         }
         // Under the same lock as `register`: no request can slip in between.
-        state.ended = state.used.elapsed() >= self.limits.idle;
+        state.ended = state.used.elapsed() >= self.limits.timeouts.session_idle;
         state.ended
     }
 

@@ -72,6 +72,11 @@ async fn open_with(gateway: &Running, initialize: &str) -> String {
     format!("{BOTH}mcp-session-id: {id}\r\n")
 }
 
+/// A session of a client that knows no streams which open with an empty event: what comes alone is JSON.
+async fn open_earlier(gateway: &Running) -> String {
+    open_with(gateway, &INITIALIZE.replace("2025-11-25", "2025-06-18")).await
+}
+
 /// Guesses name no session, and start no child.
 #[tokio::test]
 async fn sessions_that_are_guessed_are_unknown() {
@@ -92,7 +97,7 @@ async fn sessions_that_are_guessed_are_unknown() {
 #[tokio::test]
 async fn a_session_is_a_child_from_initialize_to_delete() {
     let gateway = echo(|_| {}).await;
-    let (one, two) = (open(&gateway).await, open(&gateway).await);
+    let (one, two) = (open_earlier(&gateway).await, open_earlier(&gateway).await);
     assert_ne!(one, two);
     assert_eq!(gateway.metrics.sessions.get(), 2);
 
@@ -131,7 +136,7 @@ async fn what_comes_before_the_answer_makes_it_a_stream() {
 #[tokio::test]
 async fn what_belongs_to_no_request_goes_to_the_get_stream_or_waits_for_it() {
     let gateway = echo(|_| {}).await;
-    let session = open(&gateway).await;
+    let session = open_earlier(&gateway).await;
     ask(&gateway, &session, r#"{"method":"say_changed"}"#, "").await;
     let listen = format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{session}\r\n");
     let mut listener = Peer::connect(gateway.address).await;
@@ -148,6 +153,86 @@ async fn what_belongs_to_no_request_goes_to_the_get_stream_or_waits_for_it() {
     gateway.stop().await;
 }
 
+/// The id of the first event.
+fn event_id(events: &str) -> String {
+    events.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned()
+}
+
+/// All of a stream that is had again.
+async fn come_back(gateway: &Running, session: &str, id: &str) -> String {
+    let mut client = Peer::connect(gateway.address).await;
+    let headers = format!("{session}last-event-id: {id}\r\nconnection: close\r\n");
+    client.send(&format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
+    client.rest().await
+}
+
+/// How many streams of the upstream have met with this.
+fn streams(gateway: &Running, event: &str) -> u64 {
+    gateway.metrics.streams.with_label_values(&["up", event]).get()
+}
+
+#[tokio::test]
+async fn a_result_alone_is_a_stream_that_opens_with_an_id() {
+    let gateway = echo(|_| {}).await;
+    let session = open(&gateway).await;
+    let (head, body) = ask(&gateway, &session, r#"{"id":1,"method":"x"}"#, "\r\n0\r\n\r\n").await;
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    let (opening, answer) = (body.find("retry: 1000\ndata: \n\n"), body.find(r#"{"jsonrpc":"2.0","id":1,"result""#));
+    assert!(opening.unwrap() < answer.unwrap(), "{body}");
+    let json = session.replace(", text/event-stream", "");
+    let (head, _) = ask(&gateway, &json, r#"{"id":1,"method":"x"}"#, "}}").await;
+    assert!(head.contains("content-type: application/json"), "{head}");
+    gateway.stop().await;
+}
+
+/// `take_long` is answered once the child gets another line: until then each stream ends without an answer.
+#[tokio::test]
+async fn streams_that_are_closed_before_their_answer_are_polled() {
+    let gateway = echo(|config| config.stdio.stream_max = Some(Duration::from_millis(1))).await;
+    let session = open(&gateway).await;
+    let progress = r#"{"id":"p","method":"progress_please take_long","params":{"_meta":{"progressToken":7}}}"#;
+    let (head, body) = ask(&gateway, &session, progress, "\r\n0\r\n\r\n").await;
+    assert!(head.contains("content-type: text/event-stream") && !body.contains("result"), "{head}{body}");
+    let id = event_id(&body);
+    let polled = come_back(&gateway, &session, &id).await;
+    assert_eq!(event_id(&polled), id);
+    assert!(polled.contains("retry: ") && !polled.contains("result"), "{polled}");
+    ask(&gateway, &session, r#"{"method":"notifications/go_on"}"#, "").await;
+    let answer = within(async {
+        loop {
+            let polled = come_back(&gateway, &session, &id).await;
+            if polled.contains(r#""id":"p","result""#) {
+                return polled;
+            }
+        }
+    })
+    .await;
+    assert_eq!(answer.matches(r#""progressToken":7"#).count(), 1, "{answer}");
+    assert!(streams(&gateway, "closed") >= 2 && streams(&gateway, "resumed") >= 2);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_longer_kept_is_refused() {
+    let gateway = echo(|config| config.stdio.kept_events_max = 1).await;
+    let session = open(&gateway).await;
+    let mut ids = Vec::new();
+    for request in 0..3 {
+        let call = format!(r#"{{"id":{request},"method":"x"}}"#);
+        ids.push(event_id(&ask(&gateway, &session, &call, "\r\n0\r\n\r\n").await.1));
+    }
+    let check = async |id: &str, expect: &str| {
+        let came = come_back(&gateway, &session, id).await;
+        assert!(came.contains(expect), "{id}: {came}");
+    };
+    check("99-1", "HTTP/1.1 410").await;
+    check(&ids[0], r#""code":1033"#).await;
+    check(&ids[1], r#""id":1,"error":{"code":1033"#).await;
+    check(&ids[2], r#""id":2,"result""#).await;
+    assert_eq!(streams(&gateway, "lost"), 1);
+    gateway.stop().await;
+}
+
 /// `take_long` is answered once the child gets another line.
 #[tokio::test]
 async fn a_long_call_is_a_stream_that_its_client_can_have_again() {
@@ -156,20 +241,14 @@ async fn a_long_call_is_a_stream_that_its_client_can_have_again() {
     let mut client = Peer::connect(gateway.address).await;
     client.post("/mcp/up", &session, r#"{"id":"long","method":"take_long"}"#).await;
     let opened = client.until("data: \n\n").await;
-    let id = opened.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    let id = event_id(&opened);
     assert!(opened.contains("text/event-stream") && opened.contains("retry: "), "{opened}");
     drop(client);
     until(|| gateway.metrics.connections.get() == 0).await;
     let (head, _) = ask(&gateway, &session, r#"{"method":"notifications/go_on"}"#, "").await;
     assert_eq!(status(&head), "202");
-    let again = async || {
-        let mut client = Peer::connect(gateway.address).await;
-        let headers = format!("{session}last-event-id: {id}\r\nconnection: close\r\n");
-        client.send(&format!("GET /mcp/up HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n")).await;
-        client.rest().await
-    };
     for _ in 0..2 {
-        let answer = again().await;
+        let answer = come_back(&gateway, &session, &id).await;
         assert_eq!(answer.matches(r#""id":"long","result""#).count(), 1, "{answer}");
     }
     gateway.stop().await;
@@ -199,7 +278,7 @@ async fn a_listener_that_comes_back_takes_its_stream_over() {
         ask(&gateway, &session, r#"{"method":"say_changed"}"#, "").await;
     }
     let seen = first.until("list_changed\"}\n\n").await;
-    let id = seen.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    let id = event_id(&seen);
     first.until("list_changed\"}\n\n").await;
     // It has not been noticed that the first connection is of no more use to its client.
     let mut second = Peer::connect(gateway.address).await;
@@ -213,7 +292,7 @@ async fn a_listener_that_comes_back_takes_its_stream_over() {
 #[tokio::test]
 async fn a_batch_is_split_and_answered_as_one() {
     let gateway = echo(|_| {}).await;
-    let session = open(&gateway).await;
+    let session = open_earlier(&gateway).await;
     let batch = r#"[{"id":1,"method":"x"},{"method":"notifications/y"},{"id":2,"method":"z"}]"#;
     let (_, body) = ask(&gateway, &session, batch, "]").await;
     let answers: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -253,12 +332,27 @@ async fn what_a_stdio_server_must_not_get_is_refused_here() {
 #[tokio::test]
 async fn an_unanswered_request_times_out_and_is_cancelled() {
     let gateway = echo(|config| config.timeouts.response = Duration::from_millis(300)).await;
+    let silent = r#"{"id":"s","method":"stay_silent"}"#;
+    for (session, expect) in [(open_earlier(&gateway).await, "504"), (open(&gateway).await, "200")] {
+        let (head, _) = ask(&gateway, &session, silent, r#""id":"s","error":{"code":1010"#).await;
+        assert_eq!(status(&head), expect);
+        let (_, last) = ask(&gateway, &session, r#"{"id":1,"method":"tell_last"}"#, "}}}").await;
+        assert!(last.contains(r#""requestId":"s""#), "{last}");
+    }
+    gateway.stop().await;
+}
+
+/// The answer is there when its client comes back.
+#[tokio::test]
+async fn a_request_whose_client_has_left_times_out_too() {
+    let gateway = echo(|config| config.timeouts.response = Duration::from_millis(300)).await;
     let session = open(&gateway).await;
-    let (head, _) =
-        ask(&gateway, &session, r#"{"id":"s","method":"stay_silent"}"#, r#""id":"s","error":{"code":1010"#).await;
-    assert_eq!(status(&head), "504");
-    let (_, last) = ask(&gateway, &session, r#"{"id":1,"method":"tell_last"}"#, "}}}").await;
-    assert!(last.contains(r#""requestId":"s""#), "{last}");
+    let mut client = Peer::connect(gateway.address).await;
+    client.post("/mcp/up", &session, r#"{"id":"s","method":"stay_silent"}"#).await;
+    let opened = client.until("data: \n\n").await;
+    drop(client);
+    let answer = come_back(&gateway, &session, &event_id(&opened)).await;
+    assert!(answer.contains(r#""id":"s","error":{"code":1010"#), "{answer}");
     gateway.stop().await;
 }
 
