@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::cutter::Cutter;
 use crate::support::gateway::Serve;
+use crate::support::names::STDIO_STREAMS;
 use crate::support::parts::FlowsServer;
 use crate::support::scenario::{ALL, Client, LEGACY, Target, finish};
 
@@ -66,6 +67,34 @@ fn streams_that_break_are_resumed() {
                 }
             });
         }
+    }
+}
+
+/// Before a server on a pipe the gateway closes streams long before their answers; the clients come back until they have
+/// them, and nothing is missing or there twice.
+#[test]
+fn streams_that_are_closed_before_their_answer_are_polled() {
+    let flows = [&FLOWS[..], &RESUMPTION].concat();
+    for server in [FlowsServer::Python, FlowsServer::TypeScript] {
+        let data = TempDir::new().expect("a temporary directory");
+        let gateway = Serve::new(data.path())
+            .upstream("stdio", &server.words().line())
+            .setting("STDIO__STREAM_MAX_MS", "150")
+            .setting("STDIO__RETRY_MS", "100")
+            .start();
+        let through = Target::Url(format!("http://{}/mcp/stdio", gateway.listen));
+        thread::scope(|scope| {
+            for client in LEGACY {
+                let (through, flows) = (&through, &flows);
+                scope.spawn(move || {
+                    assert_eq!(outcome(client, through, flows), expected(flows), "{client:?}, {server:?}");
+                });
+            }
+        });
+        let streams = |event| gateway.metrics().sum(&format!("{STDIO_STREAMS}{{event=\"{event}\"}}"));
+        assert!(streams("closed") > 0.0 && streams("resumed") > 0.0, "{server:?}");
+        assert_eq!(streams("lost"), 0.0, "{server:?}");
+        gateway.stop();
     }
 }
 

@@ -11,3 +11,5 @@ pub(crate) const CALLS_SETTLED: &str = "undercurrent_calls_total";
 pub(crate) const LOG_EVENTS_DROPPED: &str = "undercurrent_log_events_dropped_total";
 /// Group commits that the disk refused.
 pub(crate) const LOG_COMMIT_ERRORS: &str = "undercurrent_log_commit_errors_total";
+/// Event streams of stdio upstreams, by `server` and what became of them.
+pub(crate) const STDIO_STREAMS: &str = "undercurrent_gateway_stdio_streams_total";
