@@ -40,6 +40,7 @@ mod tap;
 mod tests;
 mod ties;
 mod tls;
+mod withdrawal;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -27,8 +27,12 @@ use super::rescue::Refusal;
 use super::shared::{Account, Shared};
 use super::strict::Plain;
 use super::tap::{Content, Tap};
+use super::withdrawal::Withdrawal;
 use crate::edge::{EdgeSession, Outcome};
 use crate::upstream::{Endpoint, UpstreamConfig};
+
+/// What an upstream gets to take note that a request was taken back.
+const WITHDRAWAL: Duration = Duration::from_secs(5);
 
 /// One place of an HTTP upstream.
 #[derive(Debug)]
@@ -175,6 +179,7 @@ impl HttpUpstream {
         let patience = Patience::new(&self.shared.config.timeouts);
         // Streams of sessions name their session; one that does not may be of 2024-11-05.
         let is_listening = call.head.method == Method::GET && call.era == Era::Legacy && call.session_id().is_none();
+        let withdrawal = Withdrawal::of(&self, &call, |name| call.head.headers.get(name).cloned());
         match self.attempt(&mut call, admitted).await {
             Ok((mut head, body, session)) => {
                 strip_hop_by_hop(&mut head.headers);
@@ -183,7 +188,8 @@ impl HttpUpstream {
                 let content = Content::of_headers(&head.headers);
                 let tap = Tap::new(Arc::clone(&session), head.status, content, self.capture_bytes_max(), account);
                 let patience = (!call.listens()).then_some(patience);
-                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon, patience);
+                let limit = patience.map(|patience| (patience, withdrawal));
+                let body = RelayBody::new(body, tap, call.client.after_write.clone(), abandon, limit);
                 if is_listening && head.status.is_success() && matches!(content, Content::Events) {
                     let body = FirstSse::new(body, Arc::clone(&self), call);
                     // Its events are held in turn where they have to be looked at.
@@ -200,7 +206,27 @@ impl HttpUpstream {
                 let shown = held::answer(head, body, session, bounds).await;
                 shown.unwrap_or_else(|refusal| whole(refusal.response(&call.ids())))
             }
-            Err(refusal) => account.refuse(&refusal, &call),
+            Err(refusal) => {
+                if let (Refusal::UpstreamTimeout, Some(withdrawal)) = (&refusal, withdrawal) {
+                    withdrawal.send();
+                }
+                account.refuse(&refusal, &call)
+            }
+        }
+    }
+
+    /// Tells the upstream that a request is taken back.
+    pub(super) async fn withdraw(&self, mut headers: HeaderMap, message: bytes::Bytes) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.extend(self.own_headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.insert(header::HOST, self.host.clone());
+        let mut request = Request::new(Full::new(message));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        if let Err(error) = self.hop.exchange(Right::Withdrawal, request, Some(WITHDRAWAL)).await {
+            tracing::debug!(upstream = %self.name, %error, "tell the upstream that a request is taken back");
         }
     }
 

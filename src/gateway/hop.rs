@@ -27,6 +27,8 @@ pub(crate) enum Right {
     Initialize,
     /// It carries no message (GET, DELETE).
     NoMessage,
+    /// It takes back what the gateway has given up.
+    Withdrawal,
 }
 
 impl Right {
@@ -34,7 +36,7 @@ impl Right {
     pub(crate) const fn holds_answer(&self) -> bool {
         match self {
             Self::Decided(permit) => permit.holds_answer(),
-            Self::Initialize | Self::NoMessage => false,
+            Self::Initialize | Self::NoMessage | Self::Withdrawal => false,
         }
     }
 

@@ -22,6 +22,7 @@ use super::deadline::{Deadline, Patience};
 use super::metrics::Counted;
 use super::shared::Ending;
 use super::tap::Tap;
+use super::withdrawal::Withdrawal;
 use crate::edge::EdgeSession;
 
 /// What becomes of an exchange whose client has left.
@@ -68,7 +69,15 @@ pub(crate) struct RelayBody {
     after_write: AfterWrite,
     abandon: Abandon,
     /// `None` where the stream may be silent.
-    limit: Option<(Patience, Deadline)>,
+    limit: Option<Limit>,
+}
+
+/// How long an answer may go on, and what is said when it is over.
+#[derive(Debug)]
+struct Limit {
+    patience: Patience,
+    deadline: Deadline,
+    withdrawal: Option<Withdrawal>,
 }
 
 /// It took longer than it may.
@@ -91,7 +100,7 @@ impl RelayBody {
         tap: Tap,
         after_write: AfterWrite,
         abandon: Abandon,
-        patience: Option<Patience>,
+        limit: Option<(Patience, Option<Withdrawal>)>,
     ) -> Self {
         let tap = SharedTap(Arc::new(Mutex::new(tap)));
         let mut body = Self { inner: Some(inner), tap, after_write, abandon, limit: None };
@@ -99,7 +108,10 @@ impl RelayBody {
         if body.is_end_stream() {
             body.end(Ending::Relayed);
         } else {
-            body.limit = patience.map(|patience| (patience, Deadline::new(patience.next())));
+            body.limit = limit.map(|(patience, withdrawal)| {
+                let deadline = Deadline::new(patience.next());
+                Limit { patience, deadline, withdrawal }
+            });
         }
         body
     }
@@ -125,14 +137,19 @@ impl Body for RelayBody {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) else {
-            let Some((_, deadline)) = &mut this.limit else { return Poll::Pending };
-            ready!(deadline.poll(cx));
+            let Some(limit) = &mut this.limit else { return Poll::Pending };
+            ready!(limit.deadline.poll(cx));
             tracing::warn!("an answer took too long, and is cut off");
+            // Of a stream with ids the client can have the rest.
+            let withdrawal = limit.withdrawal.take().filter(|_| !this.tap.with(|tap| tap.is_resumable()));
+            if let Some(withdrawal) = withdrawal {
+                withdrawal.send();
+            }
             self.end(Ending::Aborted);
             return Poll::Ready(Some(Err(TookTooLong.into())));
         };
         let last = inner.is_end_stream();
-        if let Some((patience, deadline)) = &mut this.limit {
+        if let Some(Limit { patience, deadline, .. }) = &mut this.limit {
             deadline.set(patience.next());
         }
         match &frame {

@@ -31,6 +31,7 @@ use self::journal::EventId;
 use self::messages::Messages;
 use self::polling::Polling;
 use self::replies::{Accept, Answer};
+pub(super) use self::session::cancellation;
 use self::session::{Opened, Session, SessionLimits};
 use self::shared::{Incoming, SharedChild};
 use super::admission::{Admission, Slots};

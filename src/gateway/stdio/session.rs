@@ -472,7 +472,7 @@ impl Open {
 }
 
 /// The message that takes a request back.
-pub(super) fn cancellation(id: &str, reason: &str) -> String {
+pub(in crate::gateway) fn cancellation(id: &str, reason: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
     )

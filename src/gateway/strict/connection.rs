@@ -367,10 +367,14 @@ impl Connection<'_> {
                     Event::Upstream(Ok(0) | Err(_)) => exchange.closed(&mut self.out),
                     Event::Upstream(Ok(_)) => exchange.advance(stopped.has_changed().unwrap_or(true), &mut self.out),
                     Event::TimedOut if exchange.has_begun() => {
+                        exchange.withdraw(&self.lines);
                         tracing::warn!(upstream = %exchange.upstream.name(), "an answer took too long, and is cut off");
                         Ok(Progress::Aborted)
                     }
-                    Event::TimedOut => Err(Refusal::UpstreamTimeout),
+                    Event::TimedOut => {
+                        exchange.withdraw(&self.lines);
+                        Err(Refusal::UpstreamTimeout)
+                    }
                     Event::ClientLeft => {
                         exchange.abandon();
                         return Next::Close;

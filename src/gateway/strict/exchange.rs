@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::HeaderName;
 use http::{Response, StatusCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -21,6 +22,7 @@ use crate::gateway::relay::UNHEARD_BYTES_MAX;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 use crate::gateway::tap::{Content, Tap};
+use crate::gateway::withdrawal::Withdrawal;
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -208,6 +210,18 @@ impl Exchange {
     /// A stream that is listened to has begun.
     pub(crate) fn may_be_silent(&self) -> bool {
         self.has_begun() && self.call.listens()
+    }
+
+    /// It took too long: the upstream is told, unless its client can come back for the rest. `lines` are the request's.
+    pub(crate) fn withdraw(&self, lines: &[u8]) {
+        if matches!(&self.stage, Stage::Body { tap, .. } if tap.is_resumable()) {
+            return;
+        }
+        // Those of a request at `/mcp` are not its upstream's.
+        let header = |name: &HeaderName| self.joined.is_none().then(|| head::line(lines, name.as_str())).flatten();
+        if let Some(withdrawal) = Withdrawal::of(&self.upstream, &self.call, header) {
+            withdrawal.send();
+        }
     }
 
     /// The answer in place of a response.
