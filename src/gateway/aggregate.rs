@@ -120,7 +120,14 @@ impl Aggregate {
         let caller = Caller::new(call, Some(Arc::clone(&session)));
         match call.head.method {
             Method::POST => self.post(&caller, &call.body).await,
-            Method::GET => self.listen(caller, session),
+            Method::GET => {
+                let last = call.head.headers.get(member::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+                let last = last.and_then(events::of_event);
+                match last.and_then(|(name, id)| Some((name, http::HeaderValue::from_str(id).ok()?))) {
+                    Some((name, id)) => self.resume(&caller, &session, name, id).await,
+                    None => self.listen(caller, session),
+                }
+            }
             Method::DELETE => {
                 self.sessions.remove(id);
                 self.end(&caller, &session).await;

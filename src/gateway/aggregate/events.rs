@@ -1,9 +1,11 @@
-//! An upstream's stream of events on its way to the client: whole events, with return addresses, without ids.
+//! An upstream's stream of events on its way to the client: whole events, with return addresses.
 //!
-//! Ids and `retry` are dropped, for a stream of several upstreams cannot be resumed. Not here: merging (`streams`).
+//! The ids of a stream that is one upstream's say whose they are, so that it can be had again (`routes`); from one of
+//! several upstreams ids and `retry` are dropped, for no id says where all of them stand. Not here: merging (`streams`).
 //! Invariant: of an event that need not change, every other byte stays; at most one event is held, of a bounded size. One
 //! above the bound passes in pieces as it is, or, where that would tear another apart, not at all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -17,12 +19,17 @@ use crate::gateway::sse::{SseEvent, SseParser};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What becomes of an event above the bound.
+/// Whose events a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Oversize {
-    Pass,
-    Skip,
+pub(super) enum Stream {
+    /// One upstream's, about one request.
+    OfOne,
+    /// Those of several, one between the other.
+    OfAll,
 }
+
+/// Between an upstream's name and its event's id.
+const OF: char = '~';
 
 /// Reads the events of one response.
 pub(super) struct Events {
@@ -36,12 +43,12 @@ pub(super) struct Events {
 pub(in crate::gateway) struct Addresser {
     upstream: Arc<str>,
     splitter: Splitter,
-    oversize: Oversize,
+    stream: Stream,
 }
 
 impl Addresser {
-    pub(super) fn new(upstream: Arc<str>, bytes_max: usize, oversize: Oversize) -> Self {
-        Self { upstream, splitter: Splitter::new(bytes_max), oversize }
+    pub(super) fn new(upstream: Arc<str>, bytes_max: usize, stream: Stream) -> Self {
+        Self { upstream, splitter: Splitter::new(bytes_max), stream }
     }
 
     pub(in crate::gateway) fn push(&mut self, bytes: &[u8]) {
@@ -56,22 +63,22 @@ impl Addresser {
     /// The next event, or part of one; `None`: more bytes are needed.
     pub(in crate::gateway) fn next(&mut self) -> Option<Bytes> {
         loop {
-            match (self.splitter.next()?, self.oversize) {
+            match (self.splitter.next()?, self.stream) {
                 (Piece::Event(event), _) => {
-                    if let Some(event) = passed_on(event, &self.upstream) {
+                    if let Some(event) = passed_on(event, &self.upstream, self.stream) {
                         return Some(event);
                     }
                 }
-                (Piece::Part(part), Oversize::Pass) => return Some(part),
-                (Piece::Part(_), Oversize::Skip) => {}
+                (Piece::Part(part), Stream::OfOne) => return Some(part),
+                (Piece::Part(_), Stream::OfAll) => {}
             }
         }
     }
 }
 
 impl Events {
-    pub(super) fn new(body: Body, upstream: Arc<str>, bytes_max: usize, oversize: Oversize) -> Self {
-        Self { body, addresser: Addresser::new(upstream, bytes_max, oversize), ended: false }
+    pub(super) fn new(body: Body, upstream: Arc<str>, bytes_max: usize, stream: Stream) -> Self {
+        Self { body, addresser: Addresser::new(upstream, bytes_max, stream), ended: false }
     }
 
     /// The next event as the client gets it; `None` once the stream has ended.
@@ -168,7 +175,7 @@ impl Splitter {
 }
 
 /// `None`: nothing is left of it.
-fn passed_on(event: Bytes, upstream: &str) -> Option<Bytes> {
+fn passed_on(event: Bytes, upstream: &str, stream: Stream) -> Option<Bytes> {
     let mut data = None;
     SseParser::new(event.len()).feed(&event, |found| {
         if let SseEvent::Data(found) = found {
@@ -176,28 +183,42 @@ fn passed_on(event: Bytes, upstream: &str) -> Option<Bytes> {
         }
     });
     let lines = || event.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
-    if let Some(changed) = data.as_deref().and_then(|data| addressed(data, upstream)) {
-        let mut rest = Vec::new();
-        lines().filter(|line| !is_for_resuming(line)).for_each(|line| {
-            rest.extend_from_slice(line);
-            rest.push(b'\n');
-        });
-        let mut out = Vec::with_capacity(event.len() + 64);
-        rewrite(&rest, &changed, &mut out);
-        return Some(out.into());
-    }
-    if !lines().any(is_for_resuming) {
+    let changed = data.as_deref().and_then(|data| addressed(data, upstream));
+    if changed.is_none() && !lines().any(is_for_resuming) {
         return Some(event);
     }
     // An id alone opens a stream that can be resumed.
-    let says_something = data.is_some() || lines().any(|line| line.starts_with(b":"));
-    let mut out = BytesMut::with_capacity(event.len());
-    lines().filter(|line| !is_for_resuming(line)).for_each(|line| {
-        out.extend_from_slice(line);
-        out.extend_from_slice(b"\n");
-    });
-    out.extend_from_slice(b"\n");
-    says_something.then(|| out.freeze())
+    let says_something = stream == Stream::OfOne || data.is_some() || lines().any(|line| line.starts_with(b":"));
+    let mut rest = Vec::with_capacity(event.len() + 64);
+    for line in lines() {
+        match (is_for_resuming(line), stream) {
+            (true, Stream::OfAll) => continue,
+            (true, Stream::OfOne) => rest.extend_from_slice(&named(line, upstream)),
+            (false, _) => rest.extend_from_slice(line),
+        }
+        rest.push(b'\n');
+    }
+    if let Some(changed) = changed {
+        let mut out = Vec::with_capacity(rest.len() + 64);
+        rewrite(&rest, &changed, &mut out);
+        return Some(out.into());
+    }
+    rest.push(b'\n');
+    says_something.then(|| rest.into())
+}
+
+/// The line of an id says whose it is.
+fn named<'a>(line: &'a [u8], upstream: &str) -> Cow<'a, [u8]> {
+    let Some(id) = line.strip_prefix(b"id:").map(|id| id.strip_prefix(b" ").unwrap_or(id)) else { return line.into() };
+    if id.is_empty() {
+        return line.into();
+    }
+    [b"id: ", upstream.as_bytes(), OF.to_string().as_bytes(), id].concat().into()
+}
+
+/// Whose event an id names, and what it is there.
+pub(super) fn of_event(id: &str) -> Option<(&str, &str)> {
+    id.split_once(OF)
 }
 
 fn is_for_resuming(line: &[u8]) -> bool {
@@ -251,7 +272,7 @@ mod tests {
     #[test]
     fn what_is_for_resuming_goes_and_requests_are_addressed() {
         let check = |event: &'static str, expect: Option<&str>| {
-            let passed = passed_on(Bytes::from_static(event.as_bytes()), "up");
+            let passed = passed_on(Bytes::from_static(event.as_bytes()), "up", Stream::OfAll);
             assert_eq!(passed.as_deref(), expect.map(str::as_bytes), "{event:?}");
         };
         check("event: message\r\ndata: {\"id\":1}\r\n\r\n", Some("event: message\r\ndata: {\"id\":1}\r\n\r\n"));
@@ -263,5 +284,22 @@ mod tests {
             "id: 1\nevent: message\ndata: {\"id\":1,\"method\":\"roots/list\"}\n\n",
             Some("event: message\ndata: {\"id\":\"up~1\",\"method\":\"roots/list\"}\n\n"),
         );
+    }
+
+    #[test]
+    fn the_ids_of_one_upstream_say_whose_they_are() {
+        let check = |event: &'static str, expect: &str| {
+            let passed = passed_on(Bytes::from_static(event.as_bytes()), "up", Stream::OfOne);
+            assert_eq!(passed.as_deref(), Some(expect.as_bytes()), "{event:?}");
+        };
+        check("event: message\r\ndata: {\"id\":1}\r\n\r\n", "event: message\r\ndata: {\"id\":1}\r\n\r\n");
+        check("id: 1~2\nretry: 5\ndata: \n\n", "id: up~1~2\nretry: 5\ndata: \n\n");
+        check("id:1\n\n", "id: up~1\n\n");
+        check("id\ndata: 1\n\n", "id\ndata: 1\n\n");
+        check(
+            "id: 1\ndata: {\"id\":1,\"method\":\"roots/list\"}\n\n",
+            "id: up~1\ndata: {\"id\":\"up~1\",\"method\":\"roots/list\"}\n\n",
+        );
+        assert_eq!(of_event("up~1~2"), Some(("up", "1~2")));
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Message<'a> {
     pub(super) method: Method,
     pub(super) body: Bytes,
     pub(super) headers: Headers<'a>,
+    /// The gateway reads the answer itself, as a whole.
+    pub(super) is_for_us: bool,
 }
 
 /// How the headers that repeat the body follow from the client's.
@@ -62,14 +64,20 @@ pub(super) enum Headers<'a> {
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub(super) const NAME: &str = "mcp-name";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 impl<'a> Message<'a> {
     pub(super) const fn post(body: Bytes, headers: Headers<'a>) -> Self {
-        Self { method: Method::POST, body, headers }
+        Self { method: Method::POST, body, headers, is_for_us: false }
+    }
+
+    /// The same, for an answer that no client gets as it is.
+    pub(super) fn for_us(&self) -> Self {
+        Self { is_for_us: true, ..self.clone() }
     }
 
     pub(super) const fn empty(method: Method) -> Self {
-        Self { method, body: Bytes::new(), headers: Headers::Kept }
+        Self { method, body: Bytes::new(), headers: Headers::Kept, is_for_us: false }
     }
 }
 
@@ -80,7 +88,7 @@ impl Caller {
             headers.remove(name);
         }
         headers.remove(SESSION_ID);
-        headers.remove("last-event-id");
+        headers.remove(LAST_EVENT_ID);
         Self { era: call.era, session, client: call.client.clone(), headers }
     }
 
@@ -127,6 +135,10 @@ impl Caller {
                 let both = HeaderValue::from_static("application/json, text/event-stream");
                 headers.insert(header::ACCEPT, both);
             }
+        }
+        if message.is_for_us && matches!(member.upstream, Upstream::Stdio(_)) {
+            // A stream may be closed before its answer.
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         }
         let (mut head, ()) = Request::new(()).into_parts();
         head.method = message.method.clone();

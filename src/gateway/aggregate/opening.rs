@@ -213,7 +213,7 @@ impl Aggregate {
     ) -> Result<Answer, Failure> {
         let after_write = AfterWrite::default();
         let answer = async {
-            let response = self.send(caller, member, message, &after_write).await?;
+            let response = self.send(caller, member, &message.for_us(), &after_write).await?;
             Answer::collect(response, self.bytes_max()).await
         };
         let answer = tokio::time::timeout(self.settings.patience, answer).await;
@@ -298,7 +298,7 @@ impl Aggregate {
     async fn open(&self, caller: &Caller, session: &Session, member: &Member) -> Result<Opened, Failure> {
         let message = Message::post(session.initialize.clone(), Headers::Own("initialize"));
         let after_write = AfterWrite::default();
-        let response = member.answer(caller.call(member, None, &message, after_write.clone())).await;
+        let response = member.answer(caller.call(member, None, &message.for_us(), after_write.clone())).await;
         let answer = Answer::collect(response, self.bytes_max()).await;
         after_write.run();
         let answer = answer?;
@@ -330,7 +330,8 @@ impl Aggregate {
     async fn say(&self, caller: &Caller, member: &Member, opened: Arc<Opened>, message: &Message<'_>) {
         let after_write = AfterWrite::default();
         let said = async {
-            let response = member.answer(caller.call(member, Some(&opened), message, after_write.clone())).await;
+            let response =
+                member.answer(caller.call(member, Some(&opened), &message.for_us(), after_write.clone())).await;
             Answer::collect(response, self.bytes_max()).await
         };
         match tokio::time::timeout(self.settings.patience, said).await.unwrap_or(Err(Failure::TimedOut)) {

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::addresses;
-use super::events::{Events, Oversize};
+use super::events::{Events, Stream};
 use super::lists::Kind;
 use super::member::{self, Caller, Headers, Member, Message};
+use super::sessions::Session;
 use super::{Aggregate, Params, names, status, text};
 use crate::edge::splice;
 use crate::gateway::call::{Body, Era, SESSION_ID};
@@ -154,20 +156,45 @@ impl Aggregate {
         self.members.iter().rev().filter(|member| fit(member).is_some()).max_by_key(|member| fit(member))
     }
 
+    /// The rest of an answer that was lost, from behind the upstream's event `id` on.
+    pub(super) async fn resume(
+        &self,
+        caller: &Caller,
+        session: &Session,
+        name: &str,
+        id: HeaderValue,
+    ) -> Result<Response<Body>, Refusal> {
+        let member = self.members.iter().find(|member| *member.name == *name).ok_or(Refusal::EventForgotten)?;
+        let opened = session.at(&member.name).now().ok_or(Refusal::EventForgotten)?;
+        let after_write = caller.client.after_write.clone();
+        let mut call = caller.call(member, Some(&opened), &Message::empty(Method::GET), after_write);
+        call.head.headers.insert(HeaderName::from_static(member::LAST_EVENT_ID), id);
+        let response = member.answer(call).await;
+        if response.status() == StatusCode::NOT_FOUND {
+            // The upstream's session is gone; the client's is not.
+            return Err(Refusal::EventForgotten);
+        }
+        self.of_one(caller, member, response)
+    }
+
     async fn relay(
         &self,
         caller: &Caller,
         member: &Arc<Member>,
         message: &Message<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let upstream = || member.name.to_string();
         let response = self.send(caller, member, message, &caller.client.after_write).await.map_err(|failure| {
             self.left_out(member, "initialize", &failure);
-            Refusal::LeftOut { upstream: upstream() }
+            Refusal::LeftOut { upstream: member.name.to_string() }
         })?;
+        self.of_one(caller, member, response)
+    }
+
+    /// An upstream's response as the client gets it.
+    fn of_one(&self, caller: &Caller, member: &Member, response: Response<Body>) -> Result<Response<Body>, Refusal> {
         let (mut head, body) = response.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
-            return Err(Refusal::NotSignedIn { upstream: upstream() });
+            return Err(Refusal::NotSignedIn { upstream: member.name.to_string() });
         }
         head.headers.remove(SESSION_ID);
         let asks_back = caller.era == Era::Legacy && matches!(Content::of_headers(&head.headers), Content::Events);
@@ -175,7 +202,7 @@ impl Aggregate {
             return Ok(Response::from_parts(head, body));
         }
         head.headers.remove(header::CONTENT_LENGTH);
-        let events = Events::new(body, member.name.clone(), self.bytes_max(), Oversize::Pass);
+        let events = Events::new(body, member.name.clone(), self.bytes_max(), Stream::OfOne);
         Ok(Response::from_parts(head, events.into_body()))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::events::{Addresser, Oversize};
+use super::events::{Addresser, Stream};
 use super::member::{Member, is_of_message};
 use super::routes::with_name;
 use super::sessions::{AtUpstream, Opened};
@@ -121,7 +121,7 @@ impl Shortcut {
 
     /// What becomes of events that the upstream answers with.
     pub(in crate::gateway) fn addresser(&self, bytes_max: usize) -> Addresser {
-        Addresser::new(Arc::clone(&self.member.name), bytes_max, Oversize::Pass)
+        Addresser::new(Arc::clone(&self.member.name), bytes_max, Stream::OfOne)
     }
 }
 

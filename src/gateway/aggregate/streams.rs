@@ -1,7 +1,7 @@
 //! Streams of all upstreams as one: the GET stream of a session, and `subscriptions/listen`.
 //!
 //! Not here: what becomes of an event (`events`). Invariant: events are whole, and those of one upstream keep their order.
-//! An upstream without such a stream, or whose stream ended, does not end the client's; nothing can be resumed.
+//! An upstream without such a stream, or whose stream ended, does not end the client's; none of them can be resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 
 use super::ask::{Answer, Failure};
-use super::events::{Events, Oversize};
+use super::events::{Events, Stream};
 use super::member::{Caller, Headers, Message};
 use super::sessions::{Opened, Session};
 use super::{Aggregate, all_failed};
@@ -69,7 +69,7 @@ impl Aggregate {
                 tokio::time::timeout(self.settings.patience, self.send(caller, member, &message, after_write));
             let response = response.await.unwrap_or(Err(Failure::TimedOut))?;
             if response.status().is_success() && matches!(Content::of_headers(response.headers()), Content::Events) {
-                return Ok(Events::new(response.into_body(), member.name.clone(), self.bytes_max(), Oversize::Skip));
+                return Ok(Events::new(response.into_body(), member.name.clone(), self.bytes_max(), Stream::OfAll));
             }
             let answer = tokio::time::timeout(self.settings.patience, Answer::collect(response, self.bytes_max()));
             Err(Failure::Refused(answer.await.unwrap_or(Err(Failure::TimedOut))?))
@@ -150,7 +150,7 @@ impl Listening {
         let response = member.answer(call).await;
         if response.status().is_success() && matches!(Content::of_headers(response.headers()), Content::Events) {
             let bytes_max = self.aggregate.bytes_max();
-            self.events = Some(Events::new(response.into_body(), member.name.clone(), bytes_max, Oversize::Skip));
+            self.events = Some(Events::new(response.into_body(), member.name.clone(), bytes_max, Stream::OfAll));
         } else {
             // It has no such stream, or no longer this session: not before there is another.
             self.last = Some(opened);

@@ -347,7 +347,7 @@ async fn an_upstream_asks_back_and_its_answer_finds_the_way() {
         client.peer.post("/mcp", &client.headers, &call.to_string()).await;
         let stream = client.peer.until("0\r\n\r\n").await;
         let asked = format!("data: {{\"id\":\"{name}~0\",\"method\":\"roots/list\"}}\n\n");
-        assert!(stream.contains(&asked) && !stream.contains("id: 1"), "{stream}");
+        assert!(stream.contains(&asked) && stream.contains(&format!("id: {name}~1\ndata: \n\n")), "{stream}");
         assert!(stream.contains("data: {\"id\":5,\"result\":{}}\n\n"), "{stream}");
         let answer = client.ask_raw(&format!(r#"{{"jsonrpc":"2.0","id":"{name}~0","result":{{"roots":[]}}}}"#)).await;
         assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
@@ -356,6 +356,45 @@ async fn an_upstream_asks_back_and_its_answer_finds_the_way() {
     }
     let nobody = client.ask_raw(r#"{"jsonrpc":"2.0","id":"c~0","result":{}}"#).await;
     assert!(nobody.starts_with("HTTP/1.1 400"), "{nobody}");
+    gateway.stop().await;
+}
+
+/// A stream that ends before its answer is had again from the upstream that it was of, and from no other.
+#[tokio::test]
+async fn an_answer_that_was_lost_is_had_again() {
+    let streaming = |event: &str| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        Some(Value::String(format!("{head}{:x}\r\n{event}\r\n0\r\n\r\n", event.len())))
+    };
+    let with = || {
+        Upstream::start(move |method, _| match method {
+            "initialize" => Some(initialized(json!({"tools": {}}))),
+            "tools/call" => streaming("id: 7\nretry: 10\ndata: \n\n"),
+            // A GET has no message.
+            "" => streaming("id: 8\ndata: {\"id\":5,\"result\":{}}\n\n"),
+            _ => None,
+        })
+    };
+    let (a, b) = (with().await, with().await);
+    let gateway = gateway(of(&[("a", a.address), ("b", b.address)])).await;
+    let mut client = Client::open(&gateway).await;
+    let call = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "b__x"}});
+    for way in ["", "te: trailers\r\n"] {
+        client.peer.post("/mcp", &format!("{}{way}", client.headers), &call.to_string()).await;
+        let stream = client.peer.until("0\r\n\r\n").await;
+        assert!(stream.contains("id: b~7\nretry: 10\ndata: \n\n"), "{stream}");
+        let get = format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\n{}last-event-id: b~7\r\n\r\n", client.headers);
+        client.peer.send(&get).await;
+        let stream = client.peer.until("0\r\n\r\n").await;
+        assert!(stream.contains("id: b~8\ndata: {\"id\":5,\"result\":{}}\n\n"), "{stream}");
+    }
+    let gets =
+        |upstream: &Upstream| upstream.seen.lock().unwrap().iter().filter(|(head, _)| head.starts_with("GET")).count();
+    assert_eq!((gets(&a), gets(&b)), (0, 2));
+    assert!(b.seen.lock().unwrap().last().unwrap().0.contains("last-event-id: 7\r\n"));
+    let lost = format!("{}last-event-id: c~1\r\n", client.headers);
+    let lost = client.peer.exchange("GET", "/mcp", &lost, "").await;
+    assert!(lost.starts_with("HTTP/1.1 410"), "{lost}");
     gateway.stop().await;
 }
 
