@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka demo build check test conformance soak chaos fuzz bench bench-peers eval bench-engines eval-labels \
+.PHONY: help run kafka demo build check test conformance soak chaos fuzz fuzz-stable bench bench-peers eval bench-engines eval-labels \
 	eval-adversary eval-budgets
 
 help: ## What there is
@@ -63,6 +63,10 @@ fuzz: ## Fuzz each target for SECONDS=60, with cargo-fuzz under target/tools and
 		PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo +nightly fuzz run $$name \
 			target/corpus/$$name corpus/$$name -- -max_total_time=$(SECONDS) -max_len=4096 || exit 1; \
 	done
+
+fuzz-stable: CASES ?= 200000
+fuzz-stable: ## The same targets without nightly: CASES=200000 inputs of each, made of the kept corpus (a part of `make test`)
+	UNDERCURRENT_FUZZ_CASES=$(CASES) cargo test --workspace --lib fuzzing::
 
 bench: build ## Measure the targets, each beside its reference
 	cargo bench --workspace

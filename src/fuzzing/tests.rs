@@ -1,15 +1,22 @@
 //! Every target over its kept corpus, and over inputs made of it: what the fuzzer does, in short and with any toolchain.
+//!
+//! The same inputs each time; `UNDERCURRENT_FUZZ_CASES` makes more of them (`make fuzz-stable`).
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::{TARGETS, Target};
 
-/// Made inputs of each target.
+/// Made inputs of each target, unless somebody asks for more.
 const CASES: u32 = 400;
+
+fn cases() -> u32 {
+    let asked = std::env::var("UNDERCURRENT_FUZZ_CASES");
+    asked.map_or(CASES, |cases| cases.parse().expect("UNDERCURRENT_FUZZ_CASES is a number"))
+}
 
 /// What stands in a target's directory.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -46,8 +53,8 @@ fn made(corpus: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 fn check(name: &str, target: Target) {
     let corpus = corpus(name);
     corpus.iter().for_each(|input| target(input));
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let outcome = runner.run(&made(corpus), |input| {
         target(&input);
         Ok(())
