@@ -20,6 +20,7 @@ mod progress;
 mod recovery;
 mod reload;
 mod repair;
+mod reports_topic;
 mod sayings;
 mod screen;
 mod serve;

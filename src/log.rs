@@ -38,7 +38,10 @@ use crate::config::Retention;
 
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
-pub use kafka::{Brokers, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, SharedTicks, TopicReader};
+pub use kafka::{
+    Brokers, ExternalReport, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, ReportReader,
+    SharedTicks, TopicReader,
+};
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};
 pub use reader::LogReader;

@@ -1,6 +1,6 @@
 //! What is reported from outside, on its way to the log: points by server, and what is none with its reason.
 
-use undercurrent_schemas::otlp::{self, Decoded, Encoding, Signal};
+use undercurrent_schemas::otlp::{self, Decoded, Encoding, Signal, Unreadable};
 use undercurrent_schemas::v1::event::Body;
 use undercurrent_schemas::v1::{DeadLetter, Point, Telemetry};
 
@@ -31,44 +31,47 @@ impl Intake for Reports {
         let decoded = match otlp::decode(body, encoding, signal, source, self.edge.now(), self.points_max) {
             Ok(decoded) => decoded,
             Err(unreadable) => {
-                let reason = unreadable.to_string();
-                let content = body[..body.len().min(CONTENT_BYTES_MAX)].to_vec();
-                let letter = DeadLetter {
-                    source: source.into(),
-                    reason: reason.clone(),
-                    content,
-                    size_bytes: body.len() as u64,
-                };
                 // A full queue is counted by the log; the sender is told the reason either way.
-                let _ = self.edge.report("", Body::DeadLetter(letter));
-                return Taken::Unreadable { reason };
+                let _ = self.edge.report("", letter_of(&unreadable, source, body));
+                return Taken::Unreadable { reason: unreadable.to_string() };
             }
         };
         let (rejected, reason) = (decoded.rejected.len(), decoded.rejected.first().cloned());
-        match self.append(decoded, source) {
+        let bodies = bodies(decoded, source);
+        match bodies.into_iter().try_for_each(|(server, body)| self.edge.report(&server, body).map(drop)) {
             Ok(()) => Taken::Taken { rejected, reason },
             Err(LogFull) => Taken::Full,
         }
     }
 }
 
-impl Reports {
-    fn append(&self, decoded: Decoded, source: &str) -> Result<(), LogFull> {
-        let mut points = decoded.points.into_iter().peekable();
-        while let Some((server, first)) = points.next() {
-            let mut of_record: Vec<Point> = vec![first];
-            while of_record.len() < RECORD_POINTS_MAX {
-                let Some((_, point)) = points.next_if(|(next, _)| *next == server) else { break };
-                of_record.push(point);
-            }
-            self.edge.report(&server, Body::Telemetry(Telemetry { points: of_record }))?;
+/// What an export becomes in the log, by the server that it is about: its points, and why others are none.
+pub(super) fn bodies(decoded: Decoded, source: &str) -> Vec<(String, Body)> {
+    let mut bodies = Vec::new();
+    let mut points = decoded.points.into_iter().peekable();
+    while let Some((server, first)) = points.next() {
+        let mut of_record: Vec<Point> = vec![first];
+        while of_record.len() < RECORD_POINTS_MAX {
+            let Some((_, point)) = points.next_if(|(next, _)| *next == server) else { break };
+            of_record.push(point);
         }
-        let more = decoded.rejected.len().saturating_sub(LETTERS_MAX);
-        let and_more = (more > 0).then(|| format!("and {more} more of the same export"));
-        for reason in decoded.rejected.into_iter().take(LETTERS_MAX).chain(and_more) {
-            let letter = DeadLetter { source: source.to_owned(), reason, content: Vec::new(), size_bytes: 0 };
-            self.edge.report("", Body::DeadLetter(letter))?;
-        }
-        Ok(())
+        bodies.push((server, Body::Telemetry(Telemetry { points: of_record })));
     }
+    let more = decoded.rejected.len().saturating_sub(LETTERS_MAX);
+    let and_more = (more > 0).then(|| format!("and {more} more of the same export"));
+    for reason in decoded.rejected.into_iter().take(LETTERS_MAX).chain(and_more) {
+        let letter = DeadLetter { source: source.to_owned(), reason, content: Vec::new(), size_bytes: 0 };
+        bodies.push((String::new(), Body::DeadLetter(letter)));
+    }
+    bodies
+}
+
+/// What is kept of bytes that could not be read.
+pub(super) fn letter_of(unreadable: &Unreadable, source: &str, bytes: &[u8]) -> Body {
+    Body::DeadLetter(DeadLetter {
+        source: source.to_owned(),
+        reason: unreadable.to_string(),
+        content: bytes[..bytes.len().min(CONTENT_BYTES_MAX)].to_vec(),
+        size_bytes: bytes.len() as u64,
+    })
 }

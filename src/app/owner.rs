@@ -18,6 +18,7 @@ use super::model_topics::{Following, Outlet};
 use super::models::Feed;
 use super::progress::Progress;
 use super::recovery::{self, Resumed};
+use super::reports_topic::{ReportsTopic, Said};
 use super::settings;
 use super::{background, node};
 use crate::cache::Cache;
@@ -27,7 +28,7 @@ use crate::data_dir::DataDir;
 use crate::engine::{Engine, EngineError, Resume, Workers};
 use crate::history::{History, HistoryWriter, Retries, TickRows};
 use crate::hub::{ModelFeed, OwnerLock, Server};
-use crate::log::{EmbeddedLog, KafkaLog, KafkaOptions, OwnerLog, Ticks};
+use crate::log::{EmbeddedLog, KafkaLog, KafkaOptions, OwnerLog, ReportReader, Ticks};
 use crate::pump::rows_of;
 use crate::snapshot::Snapshots;
 use crate::telemetry::{HistoryMetrics, Metrics};
@@ -65,6 +66,7 @@ struct Here {
     history: HistoryWriter,
     snapshots: Option<Snapshots>,
     feeder: JoinHandle<Result<(), FeedError>>,
+    reports: Option<ReportsTopic>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -162,9 +164,14 @@ impl Owner {
                 .spawn(move || feed_engine(engine, ticks, keeper, &stopping, &progress))
                 .context("start the engine's feeder")?
         };
+        let reports = config.log.kafka.as_ref().map(|kafka| {
+            let reader = ReportReader::new(&settings::kafka(config, kafka, metrics));
+            ReportsTopic::start(reader, Arc::clone(&log), Said::of(config, data.digest_key()))
+        });
+        let reports = reports.transpose()?;
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
         let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
-        let learning = Learning::Here(Box::new(Here { history, snapshots, feeder, stopping }));
+        let learning = Learning::Here(Box::new(Here { history, snapshots, feeder, reports, stopping }));
         Ok(Self { log, cache, progress, feed, learning, hub, _lock: lock })
     }
 
@@ -235,8 +242,13 @@ impl Owner {
     }
 
     /// Takes what was accepted to the log, the engine and the history, then lets DATA go. Blocks.
-    pub(super) fn stop(self) -> anyhow::Result<()> {
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
         self.hub.abort();
+        if let Learning::Here(here) = &mut self.learning
+            && let Some(reports) = here.reports.take()
+        {
+            reports.stop();
+        }
         let closed = self.log.close().context("close the log");
         match self.learning {
             Learning::Here(here) => here.stop(closed),
@@ -248,7 +260,7 @@ impl Owner {
 impl Here {
     /// Brings what was fed to its end; `closed`: what became of the log.
     fn stop(self, closed: anyhow::Result<()>) -> anyhow::Result<()> {
-        let Self { history, snapshots, feeder, stopping } = self;
+        let Self { history, snapshots, feeder, reports: _, stopping } = self;
         stopping.store(true, Ordering::Release);
         let fed = feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
         if let Some(snapshots) = snapshots {

@@ -131,9 +131,12 @@ pub(super) fn history_store(config: &Config) -> anyhow::Result<Option<Store>> {
     Ok(Some(Store::open(&settings)?))
 }
 
+/// Whose everything is: there is one.
+pub(super) const TENANT: &str = "default";
+
 pub(super) fn edge(config: &Config, key: DigestKey) -> EdgeSettings {
     EdgeSettings {
-        tenant: "default".into(),
+        tenant: TENANT.into(),
         key,
         limits: config.facts.limits,
         provenance_bytes_max: config.facts.provenance_bytes_max,

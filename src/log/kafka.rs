@@ -11,6 +11,7 @@ mod dead_letters;
 mod delivery;
 mod error;
 mod events;
+mod external;
 mod kept;
 mod model_parts;
 mod models;
@@ -35,6 +36,7 @@ use undercurrent_schemas::ids::{Micros, Sequence, Tick};
 use undercurrent_schemas::v1;
 
 pub use error::KafkaLogError;
+pub use external::{ExternalReport, ReportReader};
 pub use models::{ModelReader, ModelWriter};
 pub use options::{Brokers, KafkaOptions};
 pub use reader::TopicReader;

@@ -7,8 +7,9 @@ use tempfile::TempDir;
 
 use crate::support::gateway::{Gateway, Serve};
 use crate::support::http::request;
+use crate::support::kafka::{Kafka, topic_prefix};
 use crate::support::load::Load;
-use crate::support::parts::HttpServer;
+use crate::support::parts::{HttpServer, python_answer};
 use crate::support::wait::wait_until;
 
 fn now_ns(ago_s: u64) -> String {
@@ -79,6 +80,54 @@ fn reports_become_rows_features_and_alerts() {
                   AND reported_points > 0 AND cpu BETWEEN 0.2 AND 0.98";
     assert!(history.number(joined) > 0, "features of the server have what was reported");
     assert!(history.number("SELECT coalesce(sum(diff), 0) FROM models WHERE part = 'reported'") >= 200);
+}
+
+/// Any producer on Kafka reports without a token, and what it said while the engine was away is taken once.
+#[test]
+fn reports_on_a_topic_are_taken_once_whoever_is_killed() {
+    let data = TempDir::new().expect("a temporary directory");
+    let (kafka, server, prefix) = (Kafka::shared(), HttpServer::demo(), topic_prefix("reports"));
+    let topic = format!("{prefix}telemetry");
+    let start = || {
+        Serve::new(data.path())
+            .upstream("demo", &server.url())
+            .setting("LOG__BACKEND", "kafka")
+            .setting("KAFKA__BOOTSTRAP_SERVERS", kafka.servers())
+            .setting("KAFKA__TOPIC_PREFIX", &prefix)
+            .start()
+    };
+    let say = |records: &[String]| {
+        python_answer("kafka_reports.py", &[kafka.servers(), &topic], &records.join("\n"));
+    };
+    let exports = |many: usize| -> Vec<String> { (0..many).map(|_| cpu(&[0.2, 0.3], 0).to_string()).collect() };
+
+    let gateway = start();
+    let points = || gateway.metrics().sum("undercurrent_telemetry_points_total");
+    say(&exports(20));
+    say(&["{\"resourceMetrics\": 1}".to_owned()]);
+    wait_until("they are counted", || points() == 40.0);
+    wait_until("and so is what is none", || gateway.metrics().sum("undercurrent_dead_letters_total") == 1.0);
+    // Some of these are on their way when it is killed.
+    say(&exports(200));
+    gateway.kill();
+    say(&exports(5));
+
+    let gateway = start();
+    let all = || gateway.metrics().sum("undercurrent_telemetry_points_total");
+    wait_until("what was said meanwhile is there", || all() >= 10.0);
+    Load::bounded(gateway.listen, "/mcp/demo", 1, 5).join();
+    say(&exports(1));
+    wait_until("the last is in the history", || {
+        let found = gateway.history().try_rows("SELECT 1 FROM telemetry HAVING count(*) >= 452");
+        found.is_ok_and(|rows| !rows.is_empty())
+    });
+    gateway.settle();
+    let history = gateway.stop();
+    assert_eq!(history.number("SELECT count(*) FROM telemetry WHERE server = 'demo'"), 452);
+    let letter = format!("SELECT count(*) FROM dead_letters WHERE source = '{topic}/0/20' AND content IS NOT NULL");
+    assert_eq!(history.number(&letter), 1, "it is told where it was");
+    assert_eq!(history.number("SELECT count(*) FROM dead_letters"), 1);
+    assert_eq!(history.number("SELECT count(*) FROM calls"), 5);
 }
 
 /// What the document for producers says is valid is taken, and what it says is not is left out.

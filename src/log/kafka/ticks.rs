@@ -18,7 +18,7 @@ use super::super::{LogError, Ticks};
 use super::bindings::{self, Stored};
 use super::events::Events;
 use super::shared::{Bound, Shared};
-use super::{KafkaLogError, dead_letters, kept, topics};
+use super::{KafkaLogError, dead_letters, external, kept, topics};
 use crate::faults;
 
 /// Bytes of one tick: more than this is the next one's.
@@ -40,6 +40,8 @@ pub(super) struct KafkaTicks {
 #[derive(Debug)]
 struct Open {
     events: Events,
+    /// Who the events of topic `telemetry` are from.
+    intake: u64,
     /// How far the ticks have come; `None` once all that was bound is handed out.
     stored: Option<Stored>,
     /// A binding whose records have not all come.
@@ -146,6 +148,7 @@ impl Open {
         writer.skip_to(&firsts);
         Ok(Self {
             events,
+            intake: external::intake(&shared.options.brokers),
             stored: Some(stored),
             half: None,
             bound,
@@ -199,7 +202,7 @@ impl Open {
             return Ok(Again::Skipped);
         }
         let tick = Tick(binding.tick);
-        let prepared = self.writer.bind(&heard(&records), records, tick, Some(Micros(binding.watermark_us)));
+        let prepared = self.writer.bind(&self.heard(&records), records, tick, Some(Micros(binding.watermark_us)));
         let found = &prepared.binding.partitions;
         if let Some(index) = (0..starts.len()).find(|index| found.get(*index) != binding.partitions.get(*index)) {
             let (topic, partition) = (shared.topic.clone(), Partition(index as u32));
@@ -209,12 +212,21 @@ impl Open {
         Ok(Again::Tick(prepared.tick))
     }
 
+    /// Who stamped these records when: gateways. What is no event was stamped by nobody, and what came of topic
+    /// `telemetry` tells nothing of how far gateways are.
+    fn heard(&self, records: &[Vec<Vec<u8>>]) -> Vec<(v1::EventId, Micros)> {
+        let head = |record: &Vec<u8>| v1::EventHead::decode(record.as_slice()).ok();
+        let stamped = |head: v1::EventHead| Some((head.id?, Micros(head.ts_us)));
+        let is_gateway = |(id, _): &(v1::EventId, Micros)| id.gateway != self.intake;
+        records.iter().flatten().filter_map(head).filter_map(stamped).filter(is_gateway).collect()
+    }
+
     /// The next tick that nobody has bound.
     fn bind(&mut self, shared: &Shared, deadline: Instant) -> Result<Option<Arc<CommittedTick>>, KafkaLogError> {
         if self.unbound.is_none() {
             let Some(records) = self.gather(shared, deadline)? else { return Ok(None) };
             let tick = self.writer.next_tick(shared.clock.now(), shared.options.log.tick_us());
-            let mut prepared = self.writer.bind(&heard(&records), records, tick, None);
+            let mut prepared = self.writer.bind(&self.heard(&records), records, tick, None);
             prepared.binding.heard = self.writer.heard();
             self.letters = dead_letters::of(&shared.topic, &prepared);
             if let Some(letter) = self.letters.first() {
@@ -291,11 +303,4 @@ enum Again {
 /// Who had been heard when this was bound: the watermark of the next tick depends on it.
 fn heard_by(binding: Option<&v1::Binding>) -> Vec<v1::GatewayMark> {
     binding.map_or_else(Vec::new, |binding| binding.heard.clone())
-}
-
-/// Who stamped these records when; what is no event was stamped by nobody.
-fn heard(records: &[Vec<Vec<u8>>]) -> Vec<(v1::EventId, Micros)> {
-    let head = |record: &Vec<u8>| v1::EventHead::decode(record.as_slice()).ok();
-    let stamped = |head: v1::EventHead| Some((head.id?, Micros(head.ts_us)));
-    records.iter().flatten().filter_map(head).filter_map(stamped).collect()
 }

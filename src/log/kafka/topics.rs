@@ -19,6 +19,8 @@ const ASK: Duration = Duration::from_secs(10);
 const CHANGES_KEPT: Duration = Duration::from_secs(86_400);
 /// Records that are no events, for people to look at.
 const LETTERS_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// What others report, until the engine has read it; it has it from the log then.
+const REPORTS_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// A day: what is removed leaves the brokers' disks with the file that it is in, once that is no longer written to.
 const SEGMENT_MS: &str = "86400000";
 /// The largest record: an event whose payload is kept.
@@ -27,7 +29,9 @@ pub(super) const RECORD_BYTES_MAX: &str = "10485760";
 /// What a topic has to be like.
 struct Topic {
     name: String,
+    /// Of a topic whose records have no order among themselves, as many as it is made with.
     partitions: u32,
+    is_ordered: bool,
     compacted: bool,
     retention: Option<Duration>,
 }
@@ -36,6 +40,7 @@ fn topics(options: &KafkaOptions) -> Vec<Topic> {
     let topic = |name: &str, partitions, compacted, retention| Topic {
         name: options.brokers.topic(name),
         partitions,
+        is_ordered: true,
         compacted,
         retention,
     };
@@ -46,6 +51,7 @@ fn topics(options: &KafkaOptions) -> Vec<Topic> {
         topic("models", 1, true, None),
         topic("dead_letters", 1, false, Some(LETTERS_KEPT)),
         topic("model_updates", 1, false, Some(CHANGES_KEPT)),
+        Topic { is_ordered: false, ..topic("telemetry", 1, false, Some(REPORTS_KEPT)) },
     ]
 }
 
@@ -117,7 +123,7 @@ fn check_shape(admin: &AdminClient<Plain>, options: &KafkaOptions, topic: &Topic
         }
         std::thread::sleep(Duration::from_millis(100));
     };
-    if partitions != topic.partitions as usize {
+    if topic.is_ordered && partitions != topic.partitions as usize {
         return Err(KafkaLogError::Topic {
             topic: topic.name.clone(),
             what: format!("has {partitions} partitions, asked for {}", topic.partitions),
