@@ -110,12 +110,13 @@ pub(super) fn sessions<'scope>(
     Sessions { rows: rows_stream, measures: measures_stream, sums, cells: cells_stream }
 }
 
+/// In no order until they are sorted.
+type Totals = HashMap<Entry, isize, RandomState>;
+
 /// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
 /// what is added up first is not sorted.
 fn combined(sums: &[(Entry, i64)], room: &mut Room) -> Vec<(Entry, isize)> {
-    // In no order until they are sorted below.
-    let mut totals: HashMap<Entry, isize, RandomState> =
-        HashMap::with_capacity_and_hasher(room.entries, RandomState::default());
+    let mut totals = Totals::with_capacity_and_hasher(room.entries, RandomState::default());
     for (entry, diff) in sums {
         *totals.entry(*entry).or_default() += *diff as isize;
     }
