@@ -109,10 +109,11 @@ impl Model {
         self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
     }
 
-    /// What an entry counts once this much has come, or gone. Only what was counted is ever taken away.
+    /// What an entry counts once this much has come, or gone. Only what was counted is ever taken away; imported sums that
+    /// no count can hold wrap around, so that they can be taken back like any other.
     pub(crate) fn total_after(&self, entry: &Entry, diff: isize) -> u64 {
         let before = self.count(entry.part, entry.scope, entry.key, entry.bin);
-        before.checked_add_signed(diff as i64).expect("what is taken away was counted")
+        before.wrapping_add_signed(diff as i64)
     }
 
     /// How often something was seen: an entry's count in whole sessions' worth.
