@@ -116,7 +116,7 @@ type Totals = HashMap<Entry, isize, RandomState>;
 /// The local combiner: one change for each entry and tick, sorted. Sessions that end together teach much that is equal:
 /// what is added up first is not sorted.
 fn combined(sums: &[(Entry, i64)], room: &mut Room) -> Vec<(Entry, isize)> {
-    let mut totals = Totals::with_capacity_and_hasher(room.entries, RandomState::default());
+    let mut totals = Totals::with_capacity_and_hasher(room.entries, Default::default());
     for (entry, diff) in sums {
         *totals.entry(*entry).or_default() += *diff as isize;
     }
