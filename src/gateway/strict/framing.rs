@@ -24,9 +24,22 @@ pub(crate) enum Framing {
 /// Where in a chunked body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
-    Size { value: u64, digits: usize },
-    Extension { value: u64, bytes: usize },
-    SizeEnd { value: u64 },
+    Size {
+        value: u64,
+        digits: usize,
+    },
+    /// Between a size and what may follow it: an extension, or nothing.
+    Blank {
+        value: u64,
+        bytes: usize,
+    },
+    Extension {
+        value: u64,
+        bytes: usize,
+    },
+    SizeEnd {
+        value: u64,
+    },
     Data(u64),
     DataEnd,
     DataEndLf,
@@ -97,7 +110,14 @@ impl Chunk {
                 Self::Size { value: value * 16 + digit, digits: digits + 1 }
             }
             (Self::Size { value, digits: 1.. }, b'\r') => Self::SizeEnd { value },
-            (Self::Size { value, digits: 1.. }, b';' | b' ' | b'\t') => Self::Extension { value, bytes: 0 },
+            (Self::Size { value, digits: 1.. }, b' ' | b'\t') => Self::Blank { value, bytes: 0 },
+            (Self::Blank { value, bytes }, b' ' | b'\t') if bytes < SIZE_LINE_MAX => {
+                Self::Blank { value, bytes: bytes + 1 }
+            }
+            (Self::Blank { value, .. }, b'\r') => Self::SizeEnd { value },
+            (Self::Size { value, digits: 1.. } | Self::Blank { value, .. }, b';') => {
+                Self::Extension { value, bytes: 0 }
+            }
             (Self::Extension { value, .. }, b'\r') => Self::SizeEnd { value },
             (Self::Extension { value, bytes }, _) if byte != b'\n' && bytes < SIZE_LINE_MAX => {
                 Self::Extension { value, bytes: bytes + 1 }
@@ -129,7 +149,7 @@ mod tests {
 
     #[test]
     fn bodies_end_where_they_say() {
-        let chunked = b"5\r\nhello\r\n0A;x=y\r\n, world!!!\r\n0\r\n\r\nHTTP";
+        let chunked = b"5 \t\r\nhello\r\n0A ;x=y\r\n, world!!!\r\n0\r\n\r\nHTTP";
         for piece in [1, 2, 3, 7, 1_000] {
             assert_eq!(read(Length::Known(5), b"hello", piece), Ok((b"hello".to_vec(), 5, true)));
             assert_eq!(read(Length::UntilClose, b"hello", piece), Ok((b"hello".to_vec(), 5, false)));
@@ -152,6 +172,8 @@ mod tests {
             "1000000000000000\r\n",
             "-1\r\n",
             "5;x\n",
+            "5 x\r\n",
+            "0 0\r\n\r\n",
             "0x5\r\n",
         ] {
             assert_eq!(read(Length::Chunked, body.as_bytes(), 1), Err(Broken), "{body:?}");
