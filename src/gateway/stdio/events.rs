@@ -14,7 +14,9 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, sleep};
 
 use super::replies::{Expected, Kind, Replies, Reply};
-use crate::gateway::envelope;
+use crate::gateway::deadline::Deadline;
+use crate::gateway::envelope::{self, RequestIds};
+use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
 
 /// How often a silent stream says that it lives: proxies in between cut streams that seem dead.
@@ -30,6 +32,8 @@ pub(super) struct Events {
     error: Option<&'static str>,
     account: Account,
     keep_alive: Interval,
+    /// When its answer is given up, unless something is heard before.
+    due: Option<Deadline>,
     /// When it ends even if its answer is not there; its client comes back for it.
     close: Option<Pin<Box<Sleep>>>,
 }
@@ -52,7 +56,8 @@ impl Events {
         account.has_status(StatusCode::OK);
         let stream_max = replies.opening.as_ref().and_then(|opening| opening.polling.settings.stream_max);
         let close = stream_max.map(|stream_max| Box::pin(sleep(stream_max)));
-        Self { first: first.into(), replies, remaining, error: None, account, keep_alive, close }
+        let due = replies.limit.as_ref().map(|limit| Deadline::new(limit.patience.next()));
+        Self { first: first.into(), replies, remaining, error: None, account, keep_alive, due, close }
     }
 
     fn end(&mut self) {
@@ -74,6 +79,9 @@ impl Events {
 
     fn event(&mut self, reply: Reply) -> Bytes {
         self.keep_alive.reset();
+        if let (Some(due), Some(limit)) = (&mut self.due, &self.replies.limit) {
+            due.set(limit.patience.next());
+        }
         let Reply { kind, text, event: id } = reply;
         let mut event = BytesMut::with_capacity(text.len() + 48);
         if let Some(id) = id {
@@ -94,6 +102,17 @@ impl Events {
         event.extend(text.iter().map(|&byte| if byte == b'\r' { b' ' } else { byte }));
         event.extend_from_slice(b"\n\n");
         event.freeze()
+    }
+
+    /// The answer in place of one that took too long; the child is told as if the client had left.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let (due, limit) = self.due.as_mut().zip(self.replies.limit.as_ref())?;
+        if due.poll(cx).is_pending() {
+            return None;
+        }
+        let error = Refusal::UpstreamTimeout.message(&RequestIds::One(limit.id.clone()));
+        drop(std::mem::take(&mut self.replies.on_leave));
+        Some(self.event(Reply::answer(error.into())))
     }
 
     /// When its client may come back.
@@ -137,7 +156,10 @@ impl HttpBody for Events {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Pending => self.keep_alive.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b":\n\n"))))),
+            Poll::Pending => match self.overdue(cx) {
+                Some(error) => Poll::Ready(Some(Ok(Frame::data(error)))),
+                None => self.keep_alive.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b":\n\n"))))),
+            },
         }
     }
 }

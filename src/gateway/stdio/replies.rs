@@ -19,6 +19,7 @@ use super::events::Events;
 use super::journal::EventId;
 use super::polling::Polling;
 use crate::gateway::call::{Body, SESSION_ID};
+use crate::gateway::deadline::Patience;
 use crate::gateway::envelope;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::shared::{Account, Ending};
@@ -76,8 +77,17 @@ pub(super) struct Replies {
     pub(super) streams: bool,
     /// Set once the response is a stream of events with ids: its client can come back for what it misses.
     pub(super) resumable: Arc<AtomicBool>,
+    /// How long its stream may go on, where nobody else looks to that.
+    pub(super) limit: Option<Limit>,
     /// What to do if the client leaves before the last answer.
     pub(super) on_leave: OnLeave,
+}
+
+/// How long an answer may take, and whose it is.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) patience: Patience,
+    pub(super) id: String,
 }
 
 /// How a stream opens that can be had again.
@@ -167,6 +177,7 @@ impl Replies {
             opening: None,
             streams: false,
             resumable: Arc::default(),
+            limit: None,
             on_leave: OnLeave::default(),
         }
     }

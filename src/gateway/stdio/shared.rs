@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::params::{Param, Tools};
-use super::replies::{Accept, Answer, Expected, OnLeave, Replies, Reply};
+use super::replies::{Accept, Answer, Expected, Limit, OnLeave, Replies, Reply};
 use super::session::{SessionLimits, cancellation};
 use crate::edge::splice;
 use crate::edge::{EdgeSession, Permit};
+use crate::gateway::deadline::Patience;
 use crate::gateway::envelope::RequestIds;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::ties::Ties;
@@ -185,6 +186,10 @@ impl SharedChild {
         let id = text(request.ties.id).unwrap_or_default();
         let (token, edge) = (text(request.ties.token), request.edge.clone());
         let lists_tools = request.ties.method.as_deref() == Some("tools/list");
+        // What is listened to may be silent.
+        let listens = request.ties.method.as_deref() == Some("subscriptions/listen");
+        let patience = Patience::new(&self.limits.timeouts);
+        let limit = (!listens).then(|| Limit { patience, id: id.clone() });
         state.open.insert(number, Open { id, token, events: request.accept.events, lists_tools, edge, replies });
         let child: Weak<Self> = Arc::downgrade(self);
         let on_leave = OnLeave::new(move || {
@@ -192,7 +197,7 @@ impl SharedChild {
                 child.cancel(number);
             }
         });
-        Ok((number, Replies { on_leave, streams: true, ..Replies::new(receiver, Expected::One) }))
+        Ok((number, Replies { on_leave, streams: true, limit, ..Replies::new(receiver, Expected::One) }))
     }
 
     /// Forgets a request, and tells the child if it has not answered yet.

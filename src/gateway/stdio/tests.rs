@@ -379,6 +379,19 @@ async fn clients_without_sessions_share_a_child_and_keep_their_ids() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn progress_and_then_silence_is_given_up_and_cancelled() {
+    let gateway = echo(|config| config.timeouts.response = Duration::from_millis(300)).await;
+    let silent = r#"{"id":"s","method":"stay_silent progress_please","params":{"_meta":{"progressToken":1}}}"#;
+    let (head, body) = ask(&gateway, &modern("stay_silent progress_please"), silent, "\r\n0\r\n\r\n").await;
+    assert!(head.contains("text/event-stream"), "{head}");
+    let (progress, error) = (body.find("notifications/progress"), body.find(r#""id":"s","error":{"code":1010"#));
+    assert!(progress.unwrap() < error.unwrap(), "{body}");
+    let (_, last) = ask(&gateway, &modern("tell_last"), r#"{"id":1,"method":"tell_last"}"#, "}}}").await;
+    assert!(last.contains(r#""requestId":1"#), "{last}");
+    gateway.stop().await;
+}
+
 /// A tool that no client has listed: the child is asked what its callers repeat as headers.
 #[tokio::test]
 async fn headers_must_repeat_the_arguments_that_a_schema_names() {
