@@ -120,7 +120,9 @@ impl ReportReader {
             return Err(failed(KafkaError::NoMessageReceived));
         }
         let mut asked = TopicPartitionList::new();
-        (0..partitions).for_each(|partition| drop(asked.add_partition(&self.topic, partition as i32)));
+        for partition in 0..partitions {
+            asked.add_partition(&self.topic, partition as i32);
+        }
         let noted = consumer.committed_offsets(asked, ASK).map_err(away)?;
         let mut assignment = TopicPartitionList::new();
         for partition in noted.elements() {
