@@ -21,6 +21,7 @@ mod recovery;
 mod reload;
 mod repair;
 mod reports_topic;
+mod results;
 mod sayings;
 mod screen;
 mod serve;

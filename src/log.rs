@@ -40,7 +40,7 @@ pub use embedded::EmbeddedLog;
 pub use error::LogError;
 pub use kafka::{
     Brokers, ExternalReport, KafkaLog, KafkaLogError, KafkaOptions, ModelReader, ModelWriter, ReportReader,
-    SharedTicks, TopicReader,
+    ResultRecord, ResultWriter, SharedTicks, TopicReader,
 };
 pub use options::{Commit, LogOptions};
 pub use queue::{Forwarded, GatewayLife};

@@ -18,6 +18,7 @@ mod columns;
 pub mod dead_letters;
 pub mod features;
 pub mod forecasts;
+pub mod json;
 pub mod labels;
 pub mod messages;
 pub mod models;

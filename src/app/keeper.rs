@@ -18,6 +18,7 @@ use undercurrent_schemas::ids::Tick;
 use undercurrent_schemas::log::CommittedTick;
 
 use super::background;
+use super::results::ResultsQueue;
 use crate::checkpoint::Checkpoints;
 use crate::config::Retention;
 use crate::engine::{Engine, EngineError};
@@ -45,12 +46,14 @@ impl Keeper {
         checkpoints: Checkpoints,
         log: Arc<dyn OwnerLog>,
         covered: watch::Receiver<Option<Tick>>,
+        results: Option<ResultsQueue>,
         (interval, retention): (Duration, Retention),
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let (images, waiting) = sync_channel(1);
         let (busy, newest) = (Arc::new(AtomicBool::new(false)), checkpoints.newest());
-        let mut writer = Writer { checkpoints, log, covered: covered.clone(), retention, metrics: metrics.clone() };
+        let mut writer =
+            Writer { checkpoints, log, results, covered: covered.clone(), retention, metrics: metrics.clone() };
         let thread = {
             let busy = Arc::clone(&busy);
             let spawn = || {
@@ -98,6 +101,7 @@ impl Keeper {
 struct Writer {
     checkpoints: Checkpoints,
     log: Arc<dyn OwnerLog>,
+    results: Option<ResultsQueue>,
     covered: watch::Receiver<Option<Tick>>,
     retention: Retention,
     metrics: Metrics,
@@ -115,6 +119,9 @@ impl Writer {
     }
 
     fn keep(&mut self, image: &Image) -> anyhow::Result<()> {
+        // Who goes on from here does not send again what came before.
+        let is_sent = self.results.as_ref().is_none_or(ResultsQueue::settle);
+        anyhow::ensure!(is_sent, "results up to it are not on the brokers: see kafka.derived_topics");
         let started = Instant::now();
         let covered = *self.covered.borrow();
         let entry = self.checkpoints.write(image, covered)?;

@@ -19,6 +19,7 @@ use super::models::Feed;
 use super::progress::Progress;
 use super::recovery::{self, Resumed};
 use super::reports_topic::{ReportsTopic, Said};
+use super::results::Results;
 use super::settings;
 use super::{background, node};
 use crate::cache::Cache;
@@ -67,6 +68,7 @@ struct Here {
     snapshots: Option<Snapshots>,
     feeder: JoinHandle<Result<(), FeedError>>,
     reports: Option<ReportsTopic>,
+    results: Option<Results>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -106,8 +108,10 @@ impl Owner {
         let (publisher, rebuilding) = Publisher::new();
         let (mut follower, live) = Follower::new();
         let feed = Arc::new(Feed::new(live.clone()));
-        let outlet = config.log.kafka.as_ref().map(|kafka| settings::kafka(config, kafka, metrics));
-        let mut outlet = outlet.map(|options| Outlet::open(&options, live.clone())).transpose()?;
+        let kafka = config.log.kafka.as_ref().map(|kafka| settings::kafka(config, kafka, metrics));
+        let mut outlet = kafka.as_ref().map(|options| Outlet::open(options, live.clone())).transpose()?;
+        let results = kafka.as_ref().map(Results::start).transpose()?.flatten();
+        let results_queue = results.as_ref().map(Results::queue);
         let cache = Arc::new(Cache::new(live));
         let progress = Arc::new(Progress::new(config.log.partitions, recovered.clone(), history.covered()));
         let (after, from) = match resumed {
@@ -120,7 +124,7 @@ impl Owner {
         };
         let engine = {
             let (cache, progress, feed) = (Arc::clone(&cache), Arc::clone(&progress), Arc::clone(&feed));
-            let (queue, metrics) = (history.queue(), metrics.clone());
+            let (queue, metrics, results) = (history.queue(), metrics.clone(), results_queue.clone());
             let mut showing = recovered.is_reached(None);
             let slot = rebuilding.clone();
             let on_output = move |tick: Arc<CommittedTick>, mut output: TickOutput, took: Duration| {
@@ -140,9 +144,15 @@ impl Owner {
                 }
                 cache.update_features(std::mem::take(&mut output.live));
                 progress.learned(&tick, &output);
-                if Some(output.tick) > covered {
+                let is_covered = Some(output.tick) <= covered;
+                if is_covered && results.is_none() {
+                    return;
+                }
+                let rows = rows_of(&tick, output);
+                // Of ticks after the checkpoint it is not known whether their results were sent.
+                results.iter().for_each(|results| results.send(&rows));
+                if !is_covered {
                     // A history that has stopped has said so; learning goes on.
-                    let rows = rows_of(&tick, output);
                     metrics.history.handed(&rows_by_table(&rows));
                     let _ = queue.send(rows);
                 }
@@ -158,20 +168,20 @@ impl Owner {
         let feeder = {
             let (ticks, stopping, progress) = (log.ticks(after), Arc::clone(&stopping), Arc::clone(&progress));
             let settings = (config.engine.checkpoint_interval, settings::retention(config));
-            let keeper = Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), settings, metrics)?;
+            let keeper =
+                Keeper::start(checkpoints, Arc::clone(&log), progress.coverage(), results_queue, settings, metrics)?;
             std::thread::Builder::new()
                 .name("feeder".to_owned())
                 .spawn(move || feed_engine(engine, ticks, keeper, &stopping, &progress))
                 .context("start the engine's feeder")?
         };
-        let reports = config.log.kafka.as_ref().map(|kafka| {
-            let reader = ReportReader::new(&settings::kafka(config, kafka, metrics));
-            ReportsTopic::start(reader, Arc::clone(&log), Said::of(config, data.digest_key()))
+        let reports = kafka.as_ref().map(|options| {
+            ReportsTopic::start(ReportReader::new(options), Arc::clone(&log), Said::of(config, data.digest_key()))
         });
         let reports = reports.transpose()?;
         let members: Arc<dyn ModelFeed> = Arc::clone(&feed) as _;
         let hub = tokio::spawn(Server::bind(&lock, Arc::clone(&log), members)?.run());
-        let learning = Learning::Here(Box::new(Here { history, snapshots, feeder, reports, stopping }));
+        let learning = Learning::Here(Box::new(Here { history, snapshots, feeder, reports, results, stopping }));
         Ok(Self { log, cache, progress, feed, learning, hub, _lock: lock })
     }
 
@@ -260,9 +270,13 @@ impl Owner {
 impl Here {
     /// Brings what was fed to its end; `closed`: what became of the log.
     fn stop(self, closed: anyhow::Result<()>) -> anyhow::Result<()> {
-        let Self { history, snapshots, feeder, reports: _, stopping } = self;
+        let Self { history, snapshots, feeder, reports: _, results, stopping } = self;
         stopping.store(true, Ordering::Release);
+        results.iter().for_each(Results::hurry);
         let fed = feeder.join().map_err(|_| anyhow::anyhow!("the engine's feeder has died"))?;
+        if let Some(results) = results {
+            results.stop();
+        }
         if let Some(snapshots) = snapshots {
             snapshots.finish();
         }

@@ -87,6 +87,7 @@ pub(super) fn kafka(config: &Config, kafka: &Kafka, metrics: &Metrics) -> KafkaO
         replication: kafka.replication,
         spill_bytes_max: kafka.spill_bytes_max,
         spill_after: kafka.spill_after,
+        derived_topics: kafka.derived_topics.clone(),
         heartbeats: true,
         log: log(config, metrics),
         metrics: Some(Arc::clone(&metrics.kafka)),

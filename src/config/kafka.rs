@@ -1,6 +1,6 @@
 //! The log on Kafka: where the brokers are, and how they are spoken to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Kafka {
     pub spill_bytes_max: u64,
     /// How long a record waits for its broker before what waits goes to DATA.
     pub spill_after: Duration,
+    /// Topics that results go to, without the prefix.
+    pub derived_topics: Vec<&'static str>,
     pub properties: Properties,
 }
 
@@ -55,6 +57,9 @@ const OURS: [&str; 13] = [
     "enable.partition.eof",
 ];
 
+/// Topics that results can go to.
+pub(super) const DERIVED: [&str; 6] = ["assessments", "alerts", "features", "clusters", "tools", "labels"];
+
 /// A value that is this and a path stands for the file's text.
 const FILE: &str = "file:";
 
@@ -73,6 +78,7 @@ pub(super) fn resolve(
         retention: (hours > 0).then(|| Duration::from_secs(hours * 3_600)),
         spill_bytes_max: number("spill_bytes_max", from.spill_bytes_max, 1 << 20..=1 << 50)? as u64,
         spill_after: millis(number("spill_after_ms", from.spill_after_ms, 10..=600_000)?),
+        derived_topics: derived_topics(check, &from.derived_topics)?,
         properties: properties(check, &from.properties, env)?,
     };
     let is_server = |server: &str| server.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -90,6 +96,18 @@ pub(super) fn resolve(
         "kafka" => Ok(Some(kafka)),
         other => Err(check.wrong("log.backend", quoted(other), "unknown", "give \"embedded\" or \"kafka\"")),
     }
+}
+
+fn derived_topics(check: &Check<'_>, asked: &[String]) -> Result<Vec<&'static str>, ConfigError> {
+    let mut topics = BTreeSet::new();
+    for name in asked {
+        let Some(known) = DERIVED.into_iter().find(|known| known == name) else {
+            let remedy = format!("give some of {}", DERIVED.join(", "));
+            return Err(check.wrong("kafka.derived_topics", quoted(name), "no such topic", &remedy));
+        };
+        topics.insert(known);
+    }
+    Ok(topics.into_iter().collect())
 }
 
 fn properties(
@@ -155,6 +173,8 @@ mod tests {
             let error = kafka(&format!("[kafka]\nproperties = {{ {text} }}")).unwrap_err();
             assert!(error.contains("undercurrent sets this itself"), "{error}");
         }
+        let error = kafka("[kafka]\nderived_topics = [\"alert\"]").unwrap_err();
+        assert!(error.contains("\"alert\"") && error.contains("give some of assessments, alerts"), "{error}");
         assert!(kafka("[kafka]\nbootstrap_servers = \"here\"").unwrap_err().contains("HOST:PORT"));
         assert!(kafka("[log]\nbackend = \"kafak\"").unwrap_err().contains("embedded"));
     }

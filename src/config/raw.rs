@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::kafka::DERIVED;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConfig {
@@ -242,6 +244,7 @@ pub(super) struct RawKafka {
     pub retention_hours: u64,
     pub spill_bytes_max: u64,
     pub spill_after_ms: u64,
+    pub derived_topics: Vec<String>,
     pub properties: BTreeMap<String, String>,
 }
 
@@ -254,6 +257,7 @@ impl Default for RawKafka {
             retention_hours: 0,
             spill_bytes_max: 1 << 30,
             spill_after_ms: 1000,
+            derived_topics: DERIVED.map(str::to_owned).into(),
             properties: BTreeMap::new(),
         }
     }

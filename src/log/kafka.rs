@@ -17,6 +17,7 @@ mod model_parts;
 mod models;
 mod options;
 mod reader;
+mod results;
 mod share;
 mod shared;
 mod shipper;
@@ -40,6 +41,7 @@ pub use external::{ExternalReport, ReportReader};
 pub use models::{ModelReader, ModelWriter};
 pub use options::{Brokers, KafkaOptions};
 pub use reader::TopicReader;
+pub use results::{ResultRecord, ResultWriter};
 pub use share::SharedTicks;
 
 use self::delivery::Delivery;

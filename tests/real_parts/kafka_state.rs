@@ -63,6 +63,7 @@ fn log(kafka: &Kafka, prefix: &str, dir: &Path) -> KafkaLog {
         replication: 1,
         spill_bytes_max: 1 << 20,
         spill_after: Duration::from_secs(1),
+        derived_topics: Vec::new(),
         heartbeats: false,
         log: LogOptions { partitions: 8, ..LogOptions::default() },
         metrics: None,

@@ -38,6 +38,7 @@ mod protection;
 mod readers;
 mod reload;
 mod reports;
+mod results;
 mod roles;
 mod sdk_flows;
 mod snapshot;

@@ -35,7 +35,8 @@ pub struct ModelWriter {
     failed: Arc<AtomicBool>,
 }
 
-struct Reported(Arc<AtomicBool>);
+/// Notes that something was not delivered.
+pub(super) struct Reported(Arc<AtomicBool>);
 
 impl ClientContext for Reported {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -128,7 +129,10 @@ impl ModelWriter {
     }
 }
 
-fn producer(brokers: &Brokers, failed: &Arc<AtomicBool>) -> Result<ThreadedProducer<Reported>, KafkaLogError> {
+pub(super) fn producer(
+    brokers: &Brokers,
+    failed: &Arc<AtomicBool>,
+) -> Result<ThreadedProducer<Reported>, KafkaLogError> {
     let mut config = brokers.producer();
     config.set("linger.ms", "0");
     config.create_with_context(Reported(Arc::clone(failed))).map_err(KafkaLogError::client)

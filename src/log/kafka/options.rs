@@ -21,6 +21,8 @@ pub struct KafkaOptions {
     pub spill_bytes_max: u64,
     /// How long a record waits for its broker before what waits goes to DATA.
     pub spill_after: Duration,
+    /// Topics that results go to, without the prefix.
+    pub derived_topics: Vec<&'static str>,
     /// Whether this process says that time passes: whoever takes messages from clients does.
     pub heartbeats: bool,
     /// Partitions, ticks and the bounds of the queue.

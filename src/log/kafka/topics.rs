@@ -21,6 +21,8 @@ const CHANGES_KEPT: Duration = Duration::from_secs(86_400);
 const LETTERS_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// What others report, until the engine has read it; it has it from the log then.
 const REPORTS_KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// What the engine made of the events, for whoever reads along; the history has it for good.
+const RESULTS_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// A day: what is removed leaves the brokers' disks with the file that it is in, once that is no longer written to.
 const SEGMENT_MS: &str = "86400000";
 /// The largest record: an event whose payload is kept.
@@ -44,7 +46,8 @@ fn topics(options: &KafkaOptions) -> Vec<Topic> {
         compacted,
         retention,
     };
-    vec![
+    let derived = options.derived_topics.iter().map(|name| topic(name, 1, false, Some(RESULTS_KEPT)));
+    let ours = [
         // The engine removes what no checkpoint needs (`kept`); brokers do not know what that is.
         topic("events", options.log.partitions, false, None),
         topic("bindings", 1, false, None),
@@ -52,7 +55,8 @@ fn topics(options: &KafkaOptions) -> Vec<Topic> {
         topic("dead_letters", 1, false, Some(LETTERS_KEPT)),
         topic("model_updates", 1, false, Some(CHANGES_KEPT)),
         Topic { is_ordered: false, ..topic("telemetry", 1, false, Some(REPORTS_KEPT)) },
-    ]
+    ];
+    ours.into_iter().chain(derived).collect()
 }
 
 /// Makes the topics that are missing and checks all. Blocks.
