@@ -252,6 +252,46 @@ fn records_that_are_no_events_become_dead_letters() {
     assert!(consumer.poll(Duration::from_secs(1)).is_none(), "it is told once");
 }
 
+/// TLS and a password are passed through; a wrong one is said, and traffic flows meanwhile.
+#[test]
+fn brokers_that_want_tls_and_a_password_get_both() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("make a certificate");
+    let (authority, keystore) = (directory.path().join("ca.pem"), directory.path().join("keystore.pem"));
+    fs::write(&authority, made.cert.pem()).expect("write the certificate");
+    fs::write(&keystore, made.signing_key.serialize_pem() + &made.cert.pem()).expect("write the key");
+    let kafka = Kafka::secured(&keystore, "s3cret");
+    let (server, prefix) = (HttpServer::demo(), topic_prefix("secured"));
+    let password = directory.path().join("password");
+    let start = || {
+        serve(&directory.path().join("data"), &server, &kafka, &prefix)
+            .setting("KAFKA__BOOTSTRAP_SERVERS", &kafka.secured_server())
+            .setting("KAFKA__PROPERTIES__SECURITY_PROTOCOL", "sasl_ssl")
+            .setting("KAFKA__PROPERTIES__SSL_CA_LOCATION", &authority.display().to_string())
+            .setting("KAFKA__PROPERTIES__SASL_MECHANISM", "SCRAM-SHA-512")
+            .setting("KAFKA__PROPERTIES__SASL_USERNAME", "undercurrent")
+            .setting("KAFKA__PROPERTIES__SASL_PASSWORD", &format!("file:{}", password.display()))
+            .start()
+    };
+    fs::write(&password, "wr0ng\n").expect("write a password");
+    let gateway = start();
+    assert_eq!(Load::bounded(gateway.listen, "/mcp/demo", 1, 10).join(), 10);
+    wait_until("the refusal is said", || gateway.process.stderr().contains("refuse this client, see kafka.properties"));
+    let said = gateway.process.stderr();
+    assert!(!said.contains("wr0ng"), "{said}");
+    let spilled = || gateway.metrics().sum("undercurrent_kafka_spill_events");
+    wait_until("all is on the disk", || spilled() >= 20.0 && gateway.status().queued_events as f64 == spilled());
+    gateway.kill();
+
+    fs::write(&password, "s3cret\n").expect("write a password");
+    let gateway = start();
+    assert_eq!(Load::bounded(gateway.listen, "/mcp/demo", 1, 10).join(), 10);
+    gateway.settle_calls(20);
+    gateway.settle();
+    assert!(!gateway.process.stderr().contains("s3cret"));
+    assert_eq!(gateway.stop().number("SELECT count(*) FROM calls"), 20, "what waited is there, too");
+}
+
 /// Topics that do not fit are refused with the remedy.
 #[test]
 fn topics_that_do_not_fit_are_refused() {

@@ -24,6 +24,8 @@ use super::wait::{free_address, wait_until};
 pub(crate) struct Kafka {
     nodes: Vec<Node>,
     servers: String,
+    /// Where the only broker wants TLS and a password.
+    secured: Option<SocketAddr>,
     /// Goes last.
     _directory: Option<TempDir>,
 }
@@ -44,7 +46,9 @@ impl Kafka {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let kafka = Arc::new(match std::env::var("KAFKA_BOOTSTRAP") {
-                Ok(servers) if !servers.is_empty() => Self { nodes: Vec::new(), servers, _directory: None },
+                Ok(servers) if !servers.is_empty() => {
+                    Self { nodes: Vec::new(), servers, secured: None, _directory: None }
+                }
                 _ => Self::start(1),
             });
             *shared = Arc::downgrade(&kafka);
@@ -55,6 +59,19 @@ impl Kafka {
     /// So many brokers of one's own, which may be stopped.
     #[track_caller]
     pub(crate) fn start(count: usize) -> Self {
+        Self::started(count, None)
+    }
+
+    /// A broker with a second listener, for which `keystore` is its private key and certificate (PEM) and `password` the
+    /// password of user `undercurrent`, by SCRAM-SHA-512.
+    #[track_caller]
+    pub(crate) fn secured(keystore: &Path, password: &str) -> Self {
+        Self::started(1, Some((keystore, password)))
+    }
+
+    #[track_caller]
+    fn started(count: usize, secured: Option<(&Path, &str)>) -> Self {
+        let secured = secured.map(|(keystore, password)| (free_address(), keystore, password));
         let directory = TempDir::new().expect("a temporary directory");
         let ports: Vec<_> = (0..count).map(|_| (free_address(), free_address())).collect();
         let cluster = java(&["kafka.tools.StorageTool", "random-uuid"]).output().expect("run java");
@@ -63,14 +80,20 @@ impl Kafka {
         let mut nodes = Vec::new();
         for id in 1..=count {
             let settings = directory.path().join(format!("node-{id}.properties"));
-            fs::write(&settings, properties(id, &ports, directory.path())).expect("write the broker's settings");
-            let format = java(&["kafka.tools.StorageTool", "format", "-t", &cluster, "-c"]).arg(&settings).output();
-            let format = format.expect("run java");
+            let listener = secured.map(|(address, keystore, _)| (address, keystore));
+            fs::write(&settings, properties(id, &ports, directory.path(), listener)).expect("write the settings");
+            let mut format = java(&["kafka.tools.StorageTool", "format", "-t", &cluster, "-c"]);
+            format.arg(&settings);
+            if let Some((_, _, password)) = secured {
+                format.args(["--add-scram", &format!("SCRAM-SHA-512=[name=undercurrent,password={password}]")]);
+            }
+            let format = format.output().expect("run java");
             assert!(format.status.success(), "format: {}", String::from_utf8_lossy(&format.stderr));
             nodes.push(Node { settings, process: None });
         }
         let servers = ports.iter().map(|(broker, _)| broker.to_string()).collect::<Vec<_>>().join(",");
-        let mut kafka = Self { nodes, servers, _directory: Some(directory) };
+        let secured = secured.map(|(address, ..)| address);
+        let mut kafka = Self { nodes, servers, secured, _directory: Some(directory) };
         for node in 0..count {
             kafka.run(node);
         }
@@ -80,6 +103,11 @@ impl Kafka {
 
     pub(crate) fn servers(&self) -> &str {
         &self.servers
+    }
+
+    /// Where it wants TLS and a password.
+    pub(crate) fn secured_server(&self) -> String {
+        self.secured.expect("it was started with such a listener").to_string()
     }
 
     /// Stops a broker without warning.
@@ -134,20 +162,39 @@ fn java(arguments: &[&str]) -> Command {
     command
 }
 
-fn properties(id: usize, ports: &[(SocketAddr, SocketAddr)], directory: &Path) -> String {
+fn properties(
+    id: usize,
+    ports: &[(SocketAddr, SocketAddr)],
+    directory: &Path,
+    secured: Option<(SocketAddr, &Path)>,
+) -> String {
     let (broker, controller) = ports[id - 1];
     let voters: Vec<_> = (1..).zip(ports).map(|(id, (_, controller))| format!("{id}@{controller}")).collect();
     let copies = if ports.len() >= 3 { 3 } else { 1 };
     let in_sync = if copies == 3 { 2 } else { 1 };
     let mut text = String::new();
+    let too = secured.map(|(address, _)| format!(",SECURED://{address}")).unwrap_or_default();
+    if let Some((_, keystore)) = secured {
+        for (key, value) in [
+            ("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
+            (
+                "listener.name.secured.scram-sha-512.sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned(),
+            ),
+            ("listener.name.secured.ssl.keystore.type", "PEM".to_owned()),
+            ("listener.name.secured.ssl.keystore.location", keystore.display().to_string()),
+        ] {
+            writeln!(text, "{key}={value}").expect("a string takes it");
+        }
+    }
     for (key, value) in [
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", id.to_string()),
         ("controller.quorum.voters", voters.join(",")),
-        ("listeners", format!("PLAINTEXT://{broker},CONTROLLER://{controller}")),
-        ("advertised.listeners", format!("PLAINTEXT://{broker}")),
+        ("listeners", format!("PLAINTEXT://{broker},CONTROLLER://{controller}{too}")),
+        ("advertised.listeners", format!("PLAINTEXT://{broker}{too}")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
-        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned()),
+        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL".to_owned()),
         ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
         ("log.dirs", directory.join(format!("node-{id}")).display().to_string()),
         ("offsets.topic.replication.factor", copies.to_string()),
