@@ -38,7 +38,7 @@ pub use self::error::{ConfigError, Place, Problem};
 pub use self::given::Given;
 pub use self::history::{History, HistoryStore, Kept};
 pub use self::hosts::HostRules;
-pub use self::kafka::{Kafka, Properties};
+pub use self::kafka::{DERIVED_TOPICS, Kafka, Properties};
 pub use self::stdio::Stdio;
 pub use self::terms::{BreakerSettings, Rate, Terms};
 pub use self::upstream::{Environment, InvalidName, Upstream, UpstreamName, from_flag as upstream_from_flag};

@@ -58,7 +58,7 @@ const OURS: [&str; 13] = [
 ];
 
 /// Topics that results can go to.
-pub(super) const DERIVED: [&str; 6] = ["assessments", "alerts", "features", "clusters", "tools", "labels"];
+pub const DERIVED_TOPICS: [&str; 6] = ["assessments", "alerts", "features", "clusters", "tools", "labels"];
 
 /// A value that is this and a path stands for the file's text.
 const FILE: &str = "file:";
@@ -101,8 +101,8 @@ pub(super) fn resolve(
 fn derived_topics(check: &Check<'_>, asked: &[String]) -> Result<Vec<&'static str>, ConfigError> {
     let mut topics = BTreeSet::new();
     for name in asked {
-        let Some(known) = DERIVED.into_iter().find(|known| known == name) else {
-            let remedy = format!("give some of {}", DERIVED.join(", "));
+        let Some(known) = DERIVED_TOPICS.into_iter().find(|known| known == name) else {
+            let remedy = format!("give some of {}", DERIVED_TOPICS.join(", "));
             return Err(check.wrong("kafka.derived_topics", quoted(name), "no such topic", &remedy));
         };
         topics.insert(known);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::kafka::DERIVED;
+use super::kafka::DERIVED_TOPICS;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -257,7 +257,7 @@ impl Default for RawKafka {
             retention_hours: 0,
             spill_bytes_max: 1 << 30,
             spill_after_ms: 1000,
-            derived_topics: DERIVED.map(str::to_owned).into(),
+            derived_topics: DERIVED_TOPICS.map(str::to_owned).into(),
             properties: BTreeMap::new(),
         }
     }

@@ -19,7 +19,7 @@ use crate::support::gateway::{Gateway, Serve};
 use crate::support::history::History;
 use crate::support::kafka::{Kafka, topic_prefix};
 use crate::support::load::Load;
-use crate::support::parts::{HttpServer, python_script, root, undercurrent};
+use crate::support::parts::{HttpServer, python_answer, python_script, root, undercurrent};
 use crate::support::process::Process;
 use crate::support::raw::read_all;
 use crate::support::wait::{free_address, wait_until};
@@ -158,6 +158,13 @@ impl Life {
         if status.success() { Ok(said) } else { Err(format!("{said}{}", process.stderr())) }
     }
 
+    /// Everything on the topics of results.
+    fn results(&self) -> String {
+        let topics = ["assessments", "alerts", "features", "clusters", "tools", "labels"];
+        let arguments = [&[self.kafka.servers(), &self.prefix][..], &topics[..]].concat();
+        python_answer("kafka_results.py", &arguments, "")
+    }
+
     /// The sessions of the events that a program from outside finds in the topic.
     fn sessions_on_topic(&self) -> BTreeSet<String> {
         let script = python_script("kafka_events.py").and(self.kafka.servers()).and(format!("{}events", self.prefix));
@@ -237,12 +244,14 @@ fn an_erased_session_is_on_no_topic() {
     };
     let before = rows(&left);
     assert!(life.sessions_on_topic().contains(&gone), "the topic has it");
+    assert!(life.results().contains(&gone), "and those of results have it");
 
     let said = life.run("engine", &["forget", "--session", &gone, "--erase"]).expect("erased");
     assert!(said.contains("unlearned   1 of 1 sessions") && said.contains("removed from the topics"), "{said}");
     assert_eq!(rows(&gone), [0; 3], "no row names it: {said}");
     assert_eq!(rows(&left), before, "the others' rows are there: {said}");
     assert!(!life.sessions_on_topic().contains(&gone), "nobody finds it on the topic: {said}");
+    assert!(!life.results().contains(&gone), "nor on those of results: {said}");
     life.run("engine", &["forget", "--session", &gone, "--erase"]).expect("nothing is left to erase");
     let shown = life.run("engine", &["state", "show"]).expect("shown");
     assert!(shown.contains("8 partitions"), "{shown}");

@@ -6,6 +6,7 @@
 
 use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset as At, TopicPartitionList};
 use undercurrent_schemas::ids::{Micros, Offset, Tick};
 use undercurrent_schemas::v1;
@@ -15,6 +16,7 @@ use super::client::Plain;
 use super::events::Events;
 use super::options::Brokers;
 use super::{KafkaLogError, KafkaOptions};
+use crate::config::DERIVED_TOPICS;
 use crate::faults;
 
 /// Where each partition ended with this tick; `None` where its binding or records after it are gone.
@@ -55,10 +57,26 @@ pub(super) fn retain(options: &KafkaOptions, since: Micros, needed: Tick) -> Res
     remove(brokers, &stored, &binding).map(|()| Some(Tick(binding.tick)))
 }
 
-/// Removes the records of every tick up to this one; false where its binding is not there.
+/// Removes the records of every tick up to this one, and all results; false where its binding is not there.
 pub(super) fn remove_through(options: &KafkaOptions, tick: Tick) -> Result<bool, KafkaLogError> {
     let Some((stored, binding)) = Stored::after(&options.brokers, tick)? else { return Ok(false) };
-    remove(&options.brokers, &stored, &binding).map(|()| true)
+    remove(&options.brokers, &stored, &binding)?;
+    remove_results(&options.brokers).map(|()| true)
+}
+
+/// Whose each result is, is not looked at: the history has those of others for good. Also on topics that results no longer
+/// go to.
+fn remove_results(brokers: &Brokers) -> Result<(), KafkaLogError> {
+    let consumer: BaseConsumer<Plain> = brokers.consumer().create_with_context(Plain).map_err(KafkaLogError::client)?;
+    let away = |source| KafkaLogError::Away { servers: brokers.servers.clone(), source };
+    let metadata = consumer.fetch_metadata(None, ASK).map_err(away)?;
+    for topic in DERIVED_TOPICS.map(|name| brokers.topic(name)) {
+        if metadata.topics().iter().any(|found| found.name() == topic) {
+            let (_, end) = consumer.fetch_watermarks(&topic, 0, ASK).map_err(away)?;
+            delete(brokers, &topic, std::iter::once(end))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(brokers: &Brokers, stored: &Stored, binding: &v1::Binding) -> Result<(), KafkaLogError> {
