@@ -4,7 +4,7 @@
 //! the two latter, and the tables have but a handful of types.
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt32Type, UInt64Type};
 use serde_json::{Map, Value};
 
 /// Every row, in order.
@@ -31,8 +31,8 @@ fn value(column: &dyn Array, at: usize) -> Option<Value> {
         DataType::Boolean => column.as_boolean().value(at).into(),
         DataType::UInt64 => column.as_primitive::<UInt64Type>().value(at).into(),
         DataType::UInt32 => column.as_primitive::<UInt32Type>().value(at).into(),
+        DataType::UInt8 => column.as_primitive::<UInt8Type>().value(at).into(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(at).into(),
-        DataType::Int32 => column.as_primitive::<Int32Type>().value(at).into(),
         DataType::Float64 => column.as_primitive::<Float64Type>().value(at).into(),
         DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(at).into(),
         DataType::Binary => {
@@ -63,7 +63,7 @@ mod tests {
             DataType::List(item) => is_known(item.data_type()),
             DataType::Struct(fields) => fields.iter().all(|field| is_known(field.data_type())),
             DataType::Utf8 | DataType::Boolean | DataType::UInt64 | DataType::UInt32 | DataType::Int64 => true,
-            DataType::Int32 | DataType::Float64 | DataType::Timestamp(..) | DataType::Binary => true,
+            DataType::UInt8 | DataType::Float64 | DataType::Timestamp(..) | DataType::Binary => true,
             _ => false,
         }
     }
