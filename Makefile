@@ -5,7 +5,7 @@ CARGO_BUILD_JOBS ?= 2
 export CARGO_BUILD_JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka demo build check test conformance soak chaos fuzz fuzz-stable bench bench-peers eval bench-engines eval-labels \
+.PHONY: help run kafka demo build check test conformance laws soak chaos fuzz fuzz-stable bench bench-peers eval bench-engines eval-labels \
 	eval-adversary eval-budgets
 
 help: ## What there is
@@ -42,6 +42,10 @@ conformance: ## The official MCP conformance suite, direct and through the gatew
 	cargo build --workspace
 	cargo test --workspace --test conformance -- --nocapture
 
+laws: TIMES ?= 20
+laws: ## The laws of learning on TIMES=20 times as much random traffic as in `make test`
+	LAWS_TIMES=$(TIMES) cargo test --workspace --test laws
+
 soak: SECONDS ?= 600
 soak: ## Clients come and go and their server fails for SECONDS=600; idle streams and ended sessions (release)
 	UNDERCURRENT_SOAK_SECONDS=$(SECONDS) cargo test --workspace --release --test real_parts -- \
@@ -69,6 +73,7 @@ fuzz-stable: ## The same targets without nightly: CASES=200000 inputs of each, m
 	UNDERCURRENT_FUZZ_CASES=$(CASES) cargo test --workspace --lib fuzzing::
 
 bench: build ## Measure the targets, each beside its reference
+	tests/parts/install.sh
 	cargo bench --workspace
 
 bench-peers: build ## The hop beside crates.io's mcp-proxy (installed under target/tools)

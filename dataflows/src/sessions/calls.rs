@@ -126,8 +126,12 @@ impl Calls {
         });
         let mut settled = Vec::new();
         self.open.retain(|_, waiting| {
-            while waiting.front().is_some_and(|call| call.given_up_at(timing) < watermark) {
-                settled.extend(waiting.pop_front().map(|call| call.settle(None)));
+            // Calls of one id may have come out of order: whoever is due need not be the first.
+            for _ in 0..waiting.len() {
+                match waiting.pop_front() {
+                    Some(call) if call.given_up_at(timing) < watermark => settled.push(call.settle(None)),
+                    call => waiting.extend(call),
+                }
             }
             !waiting.is_empty()
         });
@@ -271,4 +275,33 @@ impl Settled {
 fn plain_id(json: &str) -> String {
     let text = json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten();
     text.unwrap_or_else(|| json.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: &str, ts_us: i64) -> (RequestText, CallFact) {
+        let call = Some(v1::CallFacts::default());
+        let message = v1::Message { jsonrpc_id: id.to_owned(), call, ..v1::Message::default() };
+        let fact = CallFact::of(&message, Micros(ts_us), 0, |_, _| {}).expect("a call");
+        (RequestText::of(&message, Text::default(), Expected::default()), fact)
+    }
+
+    /// Whoever looks for what is due until nothing is must come to an end.
+    #[test]
+    fn nothing_stays_due_behind_a_later_call_of_the_same_id() {
+        let (settings, mut calls) = (Settings::default(), Calls::default());
+        let second = 1_000_000;
+        for ts_us in [20 * second, 10 * second, 30 * second] {
+            let (text, fact) = request("1", ts_us);
+            assert!(calls.request(0, text, fact, &settings).is_none());
+        }
+        let timing = settings.timing;
+        let watermark = Micros(15 * second + timing.call_timeout_us + timing.lateness_us);
+        let settled = calls.time_out(watermark, &timing);
+        assert_eq!(settled.iter().map(|call| call.fact.ts).collect::<Vec<_>>(), [Micros(10 * second)]);
+        assert!(calls.first_deadline(&timing).is_some_and(|next| next >= watermark));
+        assert_eq!(calls.waiting, 2);
+    }
 }

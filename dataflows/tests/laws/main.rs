@@ -19,8 +19,9 @@ mod traffic;
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// Failing cases are kept beside the tests and run first.
+/// So many cases, `$LAWS_TIMES` times as many where that is set. Failing ones are kept beside the tests and run first.
 fn cases(cases: u32) -> ProptestConfig {
+    let times = std::env::var("LAWS_TIMES").map_or(1, |times| times.parse().expect("LAWS_TIMES is a number"));
     let kept = FileFailurePersistence::Direct("tests/laws/regressions.txt");
-    ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
+    ProptestConfig { cases: cases * times, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
 }
