@@ -1,6 +1,6 @@
 //! What becomes of each event that was given to the producer, as the brokers report it.
 //!
-//! Runs on the producer's own thread, so it notes and no more.
+//! Runs on the producer's own thread, so it notes and no more: the shipper takes the notes.
 
 use std::sync::Arc;
 
@@ -37,27 +37,38 @@ impl ProducerContext for Delivery {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let number = number as u64;
-        let mut window = self.0.window();
-        let complete = match result {
+        let mut reports = self.0.reports();
+        let is_first = reports.is_empty();
+        match result {
             Ok(message) => {
                 self.0.ends.delivered(message.partition(), message.offset());
-                window.delivered(number)
+                reports.delivered.push(number);
             }
-            Err((error, _)) if is_refused(error) => {
-                window.refuse(number);
-                true
-            }
+            Err((error, _)) if is_refused(error) => reports.refused.push(number),
             // The producer was dropped: whoever dropped it sends them again.
-            Err((error, _)) if is_purged(error) => false,
-            Err((error, _)) => {
-                window.failed.get_or_insert_with(|| error.to_string());
-                true
-            }
-        };
-        drop(window);
-        if complete {
+            Err((error, _)) if is_purged(error) => return,
+            Err((error, _)) => _ = reports.failed.get_or_insert_with(|| error.to_string()),
+        }
+        drop(reports);
+        if is_first {
             self.0.wake.notify_all();
         }
+    }
+}
+
+/// What was reported since the last look; events by their numbers in the window, which bounds them.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    pub(super) delivered: Vec<u64>,
+    /// No broker takes these.
+    pub(super) refused: Vec<u64>,
+    /// A delivery failed in a way that only a new producer mends.
+    pub(super) failed: Option<String>,
+}
+
+impl Reports {
+    fn is_empty(&self) -> bool {
+        self.delivered.is_empty() && self.refused.is_empty() && self.failed.is_none()
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the threads of one log on Kafka share: the queue, what is on its way, the spill, and what is safe.
+//! What the threads of one log on Kafka share: the queue, what is reported of deliveries, the spill, and what is safe.
 //!
-//! Invariant: locks are taken in the order queue or window, then spill; no thread waits for another under one.
+//! Invariant: no thread waits for another under a lock, and none takes a second one but the spill's under the queue's.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use super::super::Recovered;
 use super::super::durable::Durable;
 use super::super::encoded::Encoded;
 use super::super::queue::{GatewayLife, Queue, Room};
+use super::delivery::Reports;
 use super::spill::Spill;
-use super::window::Window;
 use super::{KafkaLogError, KafkaOptions};
 use crate::clock::EventClock;
 
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     /// No more is appended: who reads may come to an end.
     pub(super) closed: AtomicBool,
     queue: Mutex<Queue<Encoded>>,
-    window: Mutex<Window>,
+    reports: Mutex<Reports>,
     spill: Mutex<Spill>,
     durable: Mutex<Durable>,
     bound: Mutex<Bound>,
@@ -68,7 +68,7 @@ impl Shared {
             recovered: Recovered::default(),
             closed: AtomicBool::new(false),
             queue: Mutex::new(queue),
-            window: Mutex::default(),
+            reports: Mutex::default(),
             spill: Mutex::new(spill),
             durable: Mutex::default(),
             bound: Mutex::new(Bound { ends: vec![Offset(0); partitions as usize], ..Bound::default() }),
@@ -82,8 +82,8 @@ impl Shared {
         self.queue.lock().expect("nothing panics under this lock")
     }
 
-    pub(super) fn window(&self) -> MutexGuard<'_, Window> {
-        self.window.lock().expect("nothing panics under this lock")
+    pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().expect("nothing panics under this lock")
     }
 
     pub(super) fn spill(&self) -> MutexGuard<'_, Spill> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::super::encoded::Encoded;
-use super::super::queue::Drained;
+use super::super::queue::{Drained, Room};
 use super::delivery::{Delivery, is_refused};
 use super::shared::Shared;
 use super::window::{OnItsWay, Window};
@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(1);
 const SPILL_GATHER: Duration = Duration::from_millis(20);
 /// Events of the spill that are on their way at a time.
 const CATCH_UP_EVENTS: usize = 8_192;
-/// Events that are sent under one lock, and put into the spill with one fsync.
+/// Events whose room is free together once all of them are delivered, and that are read of the spill at a time.
 const BATCH_EVENTS: usize = 1_024;
 /// Until a failed producer is made anew.
 const RETRY: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 struct Shipper {
     shared: Arc<Shared>,
     producer: Option<ThreadedProducer<Delivery>>,
+    /// What is on its way.
+    window: Window,
     /// When the next producer may be made.
     retry_at: Instant,
     /// The first number of the spill that is not on its way.
@@ -52,8 +54,15 @@ struct Shipper {
 /// Runs until the log is closing and all is delivered or in the spill.
 pub(super) fn run(shared: Arc<Shared>, producer: ThreadedProducer<Delivery>) {
     let now = Instant::now();
-    let mut shipper =
-        Shipper { shared, producer: Some(producer), retry_at: now, unsent: 0, stuck: None, is_away: false };
+    let mut shipper = Shipper {
+        shared,
+        producer: Some(producer),
+        window: Window::default(),
+        retry_at: now,
+        unsent: 0,
+        stuck: None,
+        is_away: false,
+    };
     let mut next_heartbeat = now + HEARTBEAT;
     let mut closing_since = None;
     loop {
@@ -72,7 +81,7 @@ pub(super) fn run(shared: Arc<Shared>, producer: ThreadedProducer<Delivery>) {
     }
 }
 
-/// A producer that reports to the window.
+/// A producer whose reports are noted.
 pub(super) fn producer(
     options: &KafkaOptions,
     delivery: Delivery,
@@ -84,7 +93,7 @@ impl Shipper {
     /// Waits for something to do; true where the log is closing.
     fn wait(&self, next_heartbeat: &mut Instant) -> bool {
         std::thread::sleep(if self.is_away || self.stuck.is_some() { SPILL_GATHER } else { GATHER });
-        let busy = !self.shared.window().is_empty() || self.stuck.is_some() || !self.shared.spill().is_empty();
+        let busy = !self.window.is_empty() || self.stuck.is_some() || !self.shared.spill().is_empty();
         let mut queue = self.shared.queue();
         let now = Instant::now();
         if now >= *next_heartbeat && !queue.closing {
@@ -106,11 +115,14 @@ impl Shipper {
 
     /// Lets go of what was delivered.
     fn settle(&mut self) {
-        let (left, room, refused, oldest) = {
-            let mut window = self.shared.window();
-            let left = window.settle();
-            (left, window.freed(), std::mem::take(&mut window.refused), window.oldest())
+        let (delivered, not_taken) = {
+            let mut reports = self.shared.reports();
+            (std::mem::take(&mut reports.delivered), std::mem::take(&mut reports.refused))
         };
+        delivered.into_iter().for_each(|number| self.window.delivered(number));
+        not_taken.into_iter().for_each(|number| self.window.refuse(number));
+        let (left, room) = (self.window.settle(), self.window.freed());
+        let (refused, oldest) = (std::mem::take(&mut self.window.refused), self.window.oldest());
         if refused > 0 {
             self.shared.queue().lose(refused);
             tracing::error!(
@@ -144,7 +156,7 @@ impl Shipper {
     fn mend(&mut self) {
         let fatal = self.producer.as_ref().and_then(|producer| producer.client().fatal_error());
         let fatal = fatal.map(|(_, reason)| reason);
-        let failed = self.shared.window().failed.take().or(fatal);
+        let failed = self.shared.reports().failed.take().or(fatal);
         if let Some(reason) = failed {
             tracing::warn!(reason, "events are not taken by the Kafka brokers; they wait and are sent again");
             self.producer = None;
@@ -157,14 +169,10 @@ impl Shipper {
         match producer(&self.shared.options, Delivery::new(&self.shared)) {
             Ok(producer) => {
                 // What the dropped one said of its last events is no failure of this one.
-                let mut window = self.shared.window();
-                window.failed = None;
-                let numbers: Vec<_> = window.undelivered().collect();
-                for number in numbers {
-                    send(&producer, &self.shared.topic, &mut window, number);
-                }
-                drop(window);
+                self.shared.reports().failed = None;
                 self.producer = Some(producer);
+                let numbers: Vec<_> = self.window.undelivered().collect();
+                numbers.into_iter().for_each(|number| self.send(number));
             }
             Err(error) => {
                 self.retry_at = Instant::now() + RETRY;
@@ -175,10 +183,7 @@ impl Shipper {
 
     /// Puts all that waits into the spill where the oldest has waited too long, or where there is no room to wait.
     fn spill_if_stalled(&mut self) {
-        let (oldest, unspilled) = {
-            let window = self.shared.window();
-            (window.oldest(), window.unspilled().next().is_some())
-        };
+        let (oldest, unspilled) = (self.window.oldest(), self.window.unspilled().next().is_some());
         let is_late = self.is_late(oldest);
         let is_full = oldest.is_some() && self.shared.queue().is_crowded() && self.shared.spill().is_empty();
         if is_late && !self.is_away {
@@ -199,7 +204,7 @@ impl Shipper {
     }
 
     fn spill_window(&mut self) {
-        let mut window = self.shared.window();
+        let window = &mut self.window;
         let mut spill = self.shared.spill();
         if spill.bytes() >= self.shared.options.spill_bytes_max {
             self.shared.note_full(true);
@@ -215,7 +220,7 @@ impl Shipper {
         window.set_spilled(first);
         let room = window.free_all();
         self.unsent = first + safe.len() as u64;
-        drop((window, spill));
+        drop(spill);
         self.shared.note(&pushed);
         self.spilled(safe.len());
         self.shared.safe(safe.iter());
@@ -225,7 +230,7 @@ impl Shipper {
     /// Takes what is queued on its way, or to the spill.
     fn take(&mut self) {
         let direct = !self.is_away && self.shared.spill().is_empty() && self.producer.is_some();
-        if !direct && self.shared.window().unspilled().next().is_some() {
+        if !direct && self.window.unspilled().next().is_some() {
             // They come first, and found no room in the spill.
             return;
         }
@@ -244,20 +249,26 @@ impl Shipper {
     }
 
     fn ship(&mut self, drained: Drained<Encoded>) {
-        let Drained { events, room } = drained;
+        let Drained { events, mut room } = drained;
         let (now, partitions) = (Instant::now(), self.shared.options.log.partitions);
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
-            let mut window = self.shared.window();
+            let mut part = Room::default();
             for event in events.by_ref().take(BATCH_EVENTS) {
+                part.events += 1;
+                // At most what it was weighed as.
+                part.bytes += event.record.len();
                 let partition = event.partition(partitions);
-                let number = window.push(event, partition, None, now);
-                self.send(&mut window, number);
+                let number = self.window.push(event, partition, None, now);
+                self.send(number);
             }
-            drop(window);
+            // What is delivered first makes room while the rest is on its way.
+            room.events -= part.events;
+            room.bytes = room.bytes.saturating_sub(part.bytes);
+            self.window.claim(part);
             faults::passed("produce-half");
         }
-        self.shared.window().claim(room);
+        self.window.claim(room);
     }
 
     fn spill_drained(&mut self, drained: Drained<Encoded>) {
@@ -293,7 +304,7 @@ impl Shipper {
         if self.producer.is_none() || self.shared.spill().is_empty() {
             return;
         }
-        let on_their_way = self.shared.window().len();
+        let on_their_way = self.window.len();
         if on_their_way >= CATCH_UP_EVENTS {
             return;
         }
@@ -301,20 +312,28 @@ impl Shipper {
         self.shared.note(&read);
         let Ok(records) = read else { return };
         let (now, partitions) = (Instant::now(), self.shared.options.log.partitions);
-        let mut window = self.shared.window();
         for (number, record) in records {
             self.unsent = number + 1;
             // It was encoded by us: one that is no event is of no use to anyone.
             let Some(event) = Encoded::of_record(record) else { continue };
             let partition = event.partition(partitions);
-            let number = window.push(event, partition, Some(number), now);
-            self.send(&mut window, number);
+            let number = self.window.push(event, partition, Some(number), now);
+            self.send(number);
         }
     }
 
-    fn send(&self, window: &mut Window, number: u64) {
-        if let Some(producer) = &self.producer {
-            send(producer, &self.shared.topic, window, number);
+    /// Hands an event of the window to the producer.
+    fn send(&mut self, number: u64) {
+        let Some((producer, event)) = self.producer.as_ref().zip(self.window.get(number)) else { return };
+        let OnItsWay { event, partition, .. } = event;
+        let record = BaseRecord::with_opaque_to(&self.shared.topic, number as usize)
+            .partition(partition.0 as i32)
+            .key(event.key())
+            .payload(&event.record);
+        match producer.send(record).map_err(|(error, _)| error) {
+            Ok(()) => {}
+            Err(error) if is_refused(&error) => self.window.refuse(number),
+            Err(error) => self.shared.reports().failed = Some(error.to_string()),
         }
     }
 
@@ -324,10 +343,7 @@ impl Shipper {
         if is_late {
             self.spill_window();
         }
-        let (in_window, unspilled) = {
-            let window = self.shared.window();
-            (window.len(), window.unspilled().count())
-        };
+        let (in_window, unspilled) = (self.window.len(), self.window.unspilled().count());
         let queued = self.stuck.is_some() || !self.shared.queue().is_empty();
         let delivered = in_window == 0 && self.shared.spill().is_empty();
         if !queued && (delivered || (is_late && unspilled == 0)) {
@@ -335,19 +351,5 @@ impl Shipper {
         }
         // Neither brokers nor disk: what is left is lost, and the next life says so.
         since.elapsed() >= CLOSE_WAIT * 2
-    }
-}
-
-/// Hands an event of the window to the producer.
-fn send(producer: &ThreadedProducer<Delivery>, topic: &str, window: &mut Window, number: u64) {
-    let Some(OnItsWay { event, partition, .. }) = window.get(number) else { return };
-    let record = BaseRecord::with_opaque_to(topic, number as usize)
-        .partition(partition.0 as i32)
-        .key(event.key())
-        .payload(&event.record);
-    match producer.send(record).map_err(|(error, _)| error) {
-        Ok(()) => {}
-        Err(error) if is_refused(&error) => window.refuse(number),
-        Err(error) => window.failed = Some(error.to_string()),
     }
 }

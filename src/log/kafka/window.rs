@@ -35,8 +35,6 @@ pub(super) struct Window {
     /// The number of the first of them.
     first: u64,
     claims: VecDeque<Claim>,
-    /// A delivery failed in a way that only a new producer mends.
-    pub(super) failed: Option<String>,
     /// Records that no broker takes, since the last look.
     pub(super) refused: u64,
 }
@@ -53,13 +51,12 @@ impl Window {
         self.claims.push_back(Claim { last: self.first + self.events.len() as u64, room });
     }
 
-    /// Notes a delivery; true where a prefix is complete now.
-    pub(super) fn delivered(&mut self, number: u64) -> bool {
-        let Some(index) = number.checked_sub(self.first) else { return false };
-        if let Some(event) = self.events.get_mut(index as usize) {
+    /// Notes a delivery.
+    pub(super) fn delivered(&mut self, number: u64) {
+        let index = number.checked_sub(self.first);
+        if let Some(event) = index.and_then(|index| self.events.get_mut(index as usize)) {
             event.delivered = true;
         }
-        index == 0
     }
 
     /// Notes that no broker will ever take this one.
@@ -151,13 +148,14 @@ mod tests {
     #[test]
     fn only_a_delivered_prefix_leaves_and_frees_its_room() {
         let mut window = window(3);
-        assert!(!window.delivered(1));
+        window.delivered(1);
         assert_eq!(left(&mut window), [0_u64; 0]);
-        assert!(window.delivered(0));
+        window.delivered(0);
         assert_eq!(left(&mut window), [1, 2]);
         assert_eq!(window.freed(), Room { events: 2, bytes: 20 });
-        assert!(!window.delivered(0), "a report that comes twice is nothing new");
-        assert!(window.delivered(2));
+        // A report that comes twice is nothing new.
+        window.delivered(0);
+        window.delivered(2);
         assert_eq!(left(&mut window), [3]);
         assert_eq!(window.freed(), Room { events: 1, bytes: 10 });
     }
