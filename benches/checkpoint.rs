@@ -1,6 +1,8 @@
-//! What a checkpoint costs: for how long the engine stands still, and how long a start takes that goes on from one.
+//! What a checkpoint costs: for how long a worker does nothing else, what the ticks feel of it that are taken meanwhile, and
+//! how long a start takes that goes on from one.
 //!
-//! `cargo bench --bench checkpoint`. So many sessions are open at once, each with two answered calls; traffic is synthetic.
+//! `cargo bench --bench checkpoint`. So many sessions are open at once, each with two answered calls; then 5,000 calls/s go
+//! on, for a while without a checkpoint and until one is drawn. Traffic is synthetic.
 //! `UNDERCURRENT_BENCH_SESSIONS` (100000,1000000), `UNDERCURRENT_BENCH_WORKERS` (1).
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
@@ -31,6 +33,11 @@ const SESSIONS_PER_TICK: u64 = 1_000;
 const START_US: i64 = 1_760_000_000_000_000;
 /// All sessions begin within this time: none is idle for long enough to end.
 const SPREAD_US: i64 = 60_000_000;
+/// The traffic that goes on: so many sessions make a call or two in each tick.
+const TICK: Duration = Duration::from_millis(50);
+const SESSIONS_GOING_ON: u64 = 125;
+/// Ticks without a checkpoint.
+const TICKS_BEFORE: usize = 100;
 const TARGET_PAUSE_MS: f64 = 20.0;
 const TARGET_RECOVERY_S: f64 = 10.0;
 
@@ -73,17 +80,29 @@ fn one(sessions: u64, workers: usize) -> Result<()> {
     engine.wait_for(last.tick)?;
     let open = last_open.try_iter().last().context("a tick has an output")?;
 
+    let mut going_on = GoingOn { engine: &engine, last, sessions, template, offsets };
+    let without = going_on.ticks(|n| n < TICKS_BEFORE)?;
     // A few, as the first has to find its memory.
-    let (mut pauses, mut image) = (Vec::new(), None);
+    let (mut pauses, mut image, mut with, mut drawing) = (Vec::new(), None, Vec::new(), Duration::ZERO);
     for _ in 0..3 {
         let (made, making) = channel();
-        engine.image(&last, move |image, pause| drop(made.send((image, pause))))?;
-        let (made, pause) = making.recv().context("the engine has died")?;
+        let started = Instant::now();
+        let done = move |drawn, pause| drop(made.send((drawn, pause, Instant::now())));
+        engine.image(&going_on.last, done)?;
+        let mut drawn = None;
+        with.extend(going_on.ticks(|_| {
+            drawn = drawn.take().or_else(|| making.try_recv().ok());
+            drawn.is_none()
+        })?);
+        let (made, pause, at) = drawn.context("the engine has died")?;
+        drawing = drawing.max(at - started);
         pauses.push(pause);
         image = Some(made);
     }
     engine.stop()?;
-    let image = image.context("three were made")?;
+    let started = Instant::now();
+    let image = image.context("three were made")?.image();
+    let joined = started.elapsed();
     let bytes: usize = image.sections.iter().map(|section| section.bytes.len()).sum();
     let dir = tempfile::tempdir()?;
     let started = Instant::now();
@@ -106,13 +125,59 @@ fn one(sessions: u64, workers: usize) -> Result<()> {
         bytes >> 20,
         entry.bytes >> 20
     );
-    println!("  pause      {:.1} ms, the longest of three (target {TARGET_PAUSE_MS} ms)", millis(worst));
-    println!("  write      {:.2} s on a thread of its own", written.as_secs_f64());
+    println!("  pause      {:.1} ms, the longest of three checkpoints (target {TARGET_PAUSE_MS} ms)", millis(worst));
+    for (name, mut ticks) in [("without", without), ("meanwhile", with)] {
+        ticks.sort_unstable();
+        let (p50, p99, longest) = (ticks[ticks.len() / 2], ticks[ticks.len() * 99 / 100], ticks[ticks.len() - 1]);
+        println!(
+            "  {name:<10} p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms for a tick, of {}",
+            millis(p50),
+            millis(p99),
+            millis(longest),
+            ticks.len()
+        );
+    }
+    println!(
+        "  drawn      in {:.2} s between the ticks, put together in {:.2} s and written in {:.2} s on another thread",
+        drawing.as_secs_f64(),
+        joined.as_secs_f64(),
+        written.as_secs_f64()
+    );
     println!(
         "  recovery   {:.2} s from the file to live again (target {TARGET_RECOVERY_S} s)",
         recovered.as_secs_f64()
     );
     Ok(())
+}
+
+/// Traffic at a steady pace, by sessions that are open.
+struct GoingOn<'a> {
+    engine: &'a Engine,
+    last: Arc<CommittedTick>,
+    sessions: u64,
+    template: [v1::Message; 2],
+    offsets: [u64; PARTITIONS as usize],
+}
+
+impl GoingOn<'_> {
+    /// One tick after the other, for as long as it goes on: how long after it was due each is live.
+    fn ticks(&mut self, mut goes_on: impl FnMut(usize) -> bool) -> Result<Vec<Duration>> {
+        let (mut took, mut due) = (Vec::new(), Instant::now());
+        while goes_on(took.len()) {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let number = self.last.tick.0 + 1;
+            let first =
+                number.wrapping_mul(7_919 * SESSIONS_GOING_ON) % self.sessions.saturating_sub(SESSIONS_GOING_ON).max(1);
+            let at = self.last.watermark.0 + i64::try_from(TICK.as_micros())?;
+            let sessions = first..(first + SESSIONS_GOING_ON).min(self.sessions);
+            self.last = Arc::new(tick(Tick(number), sessions, at, &self.template, &mut self.offsets));
+            self.engine.feed(&self.last)?;
+            self.engine.wait_for(self.last.tick)?;
+            took.push(due.elapsed());
+            due = (due + TICK).max(Instant::now());
+        }
+        Ok(took)
+    }
 }
 
 fn millis(took: Duration) -> f64 {
@@ -131,7 +196,7 @@ fn messages() -> Result<[v1::Message; 2]> {
     Ok([read(Direction::ClientToServer, CALL)?, read(Direction::ServerToClient, ANSWER)?])
 }
 
-/// The tick in which these sessions begin: two calls each.
+/// A tick in which these sessions make two calls each.
 fn tick(
     tick: Tick,
     sessions: std::ops::Range<u64>,

@@ -5,20 +5,23 @@
 //! Invariant: ticks go in and come out in order, each once; a dead worker is seen by `feed`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
 use tokio::sync::watch;
 use undercurrent_dataflows::graph::{self, Graph, GraphSettings, TickOutput};
-use undercurrent_dataflows::image::{Image, Section};
+use undercurrent_dataflows::image::{Draft, Image};
 use undercurrent_dataflows::model::{ModelSlot, Publisher};
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
 
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
+
+/// Of an image, how much is written between two ticks: some milliseconds.
+const SLICE_BYTES: usize = 2 << 20;
 
 /// Where the workers are.
 #[derive(Clone, Debug)]
@@ -105,31 +108,78 @@ enum Order {
     Image(Arc<Collector>),
 }
 
-/// Puts an image together as the workers hand in their parts.
+/// Brings an image together as the workers hand in their parts.
 struct Collector {
     tick: Tick,
     watermark: Micros,
     parts: Mutex<Parts>,
-    /// Is given the image, and for how long the slowest worker was held up by it; must not block.
-    done: Box<dyn Fn(Image, Duration) + Send + Sync>,
+    /// Is given the image, and for how long a worker did nothing else, at most; must not block.
+    done: Box<dyn Fn(Drawn, Duration) + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Parts {
     missing: usize,
-    sections: Vec<Section>,
+    draft: Draft,
     pause: Duration,
 }
 
 impl Collector {
-    fn hand_in(&self, mut sections: Vec<Section>, took: Duration) {
+    fn hand_in(&self, draft: Draft, pause: Duration) {
         let mut parts = self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        parts.sections.append(&mut sections);
-        parts.pause = parts.pause.max(took);
+        parts.draft.append(draft);
+        parts.pause = parts.pause.max(pause);
         parts.missing -= 1;
         if parts.missing == 0 {
-            let sections = std::mem::take(&mut parts.sections);
-            (self.done)(Image::of(self.tick, self.watermark, sections), parts.pause);
+            let draft = std::mem::take(&mut parts.draft);
+            (self.done)(Drawn { tick: self.tick, watermark: self.watermark, draft }, parts.pause);
+        }
+    }
+}
+
+/// An image that was drawn between ticks. To put it together takes as long as it is large, so whoever gets it does that.
+#[derive(Debug)]
+pub struct Drawn {
+    tick: Tick,
+    watermark: Micros,
+    draft: Draft,
+}
+
+impl Drawn {
+    /// The image.
+    #[must_use]
+    pub fn image(self) -> Image {
+        self.draft.image(self.tick, self.watermark)
+    }
+}
+
+impl From<Image> for Drawn {
+    fn from(image: Image) -> Self {
+        let Image { tick, watermark, sections } = image;
+        Self { tick, watermark, draft: sections.into() }
+    }
+}
+
+/// What a worker has to do with an image under way.
+#[derive(Default)]
+struct Drawing {
+    /// Who is given it.
+    collector: Option<Arc<Collector>>,
+    /// For how long it held up this worker at most.
+    pause: Duration,
+}
+
+impl Drawing {
+    /// Draws a slice; hands in what is complete.
+    fn go_on(&mut self, graph: &mut Graph, bytes: usize) {
+        let started = Instant::now();
+        let is_drawn = graph.go_on_with_image(bytes);
+        let draft = if is_drawn { graph.finish_image() } else { None };
+        self.pause = self.pause.max(started.elapsed());
+        if let Some(draft) = draft
+            && let Some(collector) = self.collector.take()
+        {
+            collector.hand_in(draft, std::mem::take(&mut self.pause));
         }
     }
 }
@@ -220,7 +270,7 @@ impl Engine {
                 }
                 None => (None, None),
             };
-            let mut asked: Option<Arc<Collector>> = None;
+            let mut drawing = Drawing::default();
             let mut graph = Graph::build_among(worker, &settings, &slot, publisher, from, threads);
             if let Some((on_output, learned)) = &mut output {
                 // What an image holds is live before the first tick after it.
@@ -231,30 +281,39 @@ impl Engine {
                     learned.send_replace(Some(tick));
                 }
             }
-            while let Ok(order) = feed.recv() {
+            loop {
+                let order = if graph.has_image() { feed.try_recv() } else { feed.recv().map_err(Into::into) };
                 let started = Instant::now();
                 let tick = match order {
-                    Order::Tick(tick) => tick,
-                    Order::Image(collector) if is_cluster => {
+                    Ok(Order::Tick(tick)) => tick,
+                    Ok(Order::Image(collector)) if is_cluster => {
                         // Those of other processes are reached with the next tick.
                         if worker.index() == 0 {
                             graph.ask();
-                            asked = Some(collector);
+                            drawing.collector = Some(collector);
                         }
                         continue;
                     }
-                    Order::Image(collector) => {
-                        let sections = graph.sections(worker);
-                        collector.hand_in(sections, started.elapsed());
+                    Ok(Order::Image(collector)) => {
+                        // There is one at a time, but for the last.
+                        drawing.go_on(&mut graph, usize::MAX);
+                        graph.begin_image(worker);
+                        drawing = Drawing { collector: Some(collector), pause: started.elapsed() };
                         continue;
                     }
+                    Err(TryRecvError::Empty) => {
+                        drawing.go_on(&mut graph, SLICE_BYTES);
+                        continue;
+                    }
+                    Err(TryRecvError::Disconnected) => break,
                 };
                 graph.step(worker, &tick);
                 let took = started.elapsed();
+                drawing.go_on(&mut graph, SLICE_BYTES);
                 if let Some(image) = graph.gathered()
-                    && let Some(collector) = asked.take()
+                    && let Some(collector) = drawing.collector.take()
                 {
-                    (collector.done)(image, took);
+                    (collector.done)(image.into(), std::mem::take(&mut drawing.pause));
                 }
                 if let Some((on_output, learned)) = &mut output {
                     for output in graph.take_outputs() {
@@ -263,6 +322,7 @@ impl Engine {
                     learned.send_replace(Some(tick.tick));
                 }
             }
+            drawing.go_on(&mut graph, usize::MAX);
         })
         .map_err(EngineError::Start)?;
         let resumed = Mutex::new(resumed);
@@ -288,12 +348,12 @@ impl Engine {
     }
 
     /// Asks every worker what it keeps after this tick, which was the last one fed, or, where there are several processes,
-    /// after the next one, once there is one after that; `done` is told on a worker's thread,
-    /// with the time for which the slowest worker did nothing else, and must not block.
+    /// after the next one. They write it between the ticks that follow, a slice at a time. `done` is told on a worker's
+    /// thread, with the longest time for which a worker did nothing else, and must not block.
     pub fn image(
         &self,
         last: &CommittedTick,
-        done: impl Fn(Image, Duration) + Send + Sync + 'static,
+        done: impl Fn(Drawn, Duration) + Send + Sync + 'static,
     ) -> Result<(), EngineError> {
         let parts = Mutex::new(Parts { missing: self.feeds.len(), ..Parts::default() });
         let (tick, watermark) = (last.tick, last.watermark);

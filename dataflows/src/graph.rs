@@ -33,6 +33,7 @@ use differential_dataflow::AsCollection as _;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
+use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
 
 pub use aggregate::Aggregate;
@@ -45,10 +46,10 @@ pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
-use crate::image::{Image, Section};
+use crate::image::{Draft, Image, Section};
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
-use resume::Kept;
+use resume::{Imaging, Kept};
 
 /// What a worker's graph is told once.
 #[derive(Clone, Debug)]
@@ -68,6 +69,9 @@ pub struct Graph {
     /// Where there are several processes.
     post: Option<post::Post>,
     gathered: Option<Image>,
+    /// An image under way, and, where there are several processes, who is to have it.
+    imaging: Option<Imaging>,
+    asked: Option<(Tick, Micros)>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -127,7 +131,7 @@ impl Graph {
             copies::copied(changes, copy).probe_with(&probe);
         });
         let post = (threads < peers).then(|| post::Post::open(worker));
-        let mut graph = Self { input, probe, outputs, kept, post, gathered: None };
+        let mut graph = Self { input, probe, outputs, kept, post, gathered: None, imaging: None, asked: None };
         if let Some((at, watermark)) = resumed {
             let tick = at.0;
             cells_seed.advance_to(tick);
@@ -158,14 +162,15 @@ impl Graph {
         post.begin(tick.tick, tick.watermark);
         worker.step_or_park_while(None, || self.probe.less_than(&(time + 1)) || post.is_before(time + 1));
         let (asked, image) = post.take(tick.tick);
-        if let Some(asked) = asked {
-            post.send(asked, self.kept.sections(worker.index() as u32));
+        if asked.is_some() {
+            self.asked = asked;
+            self.imaging = Some(self.kept.begin_image(worker.index() as u32));
         }
         self.gathered = image.or(self.gathered.take());
     }
 
-    /// Asks the workers of all processes what they keep after the next tick: what they say is there with the one after it.
-    /// On worker 0; where there is one process, [`Self::sections`] is enough.
+    /// Asks the workers of all processes what they keep after the next tick: what they say is [`Self::gathered`] some ticks
+    /// after it. On worker 0; where there is one process, [`Self::begin_image`] is enough.
     pub fn ask(&mut self) {
         self.post.iter_mut().for_each(post::Post::ask);
     }
@@ -175,10 +180,41 @@ impl Graph {
         self.gathered.take()
     }
 
-    /// All that this worker keeps after the last tick that it took.
+    /// Begins an image of all that this worker keeps after the last tick that it took. Ticks may be taken before it is
+    /// written: it is of this moment all the same.
+    pub fn begin_image(&mut self, worker: &Worker) {
+        self.imaging = Some(self.kept.begin_image(worker.index() as u32));
+    }
+
+    /// Writes about so many bytes more of the image under way; true once all is written, or where there is none. Where
+    /// there are several processes, sends as much of what is written to the first.
+    pub fn go_on_with_image(&mut self, bytes: usize) -> bool {
+        let is_written = self.imaging.is_none() || self.kept.go_on(bytes);
+        if let Some(post) = &mut self.post {
+            if is_written && let Some((imaging, at)) = self.imaging.take().zip(self.asked.take()) {
+                post.post(at, self.kept.finish_image(imaging));
+            }
+            post.send(bytes);
+        }
+        is_written
+    }
+
+    /// Whether there is an image under way.
     #[must_use]
-    pub fn sections(&self, worker: &Worker) -> Vec<Section> {
-        self.kept.sections(worker.index() as u32)
+    pub const fn has_image(&self) -> bool {
+        self.imaging.is_some()
+    }
+
+    /// This worker's part of the image under way, if there is one; whatever is not written yet is now.
+    pub fn finish_image(&mut self) -> Option<Draft> {
+        self.imaging.take().map(|imaging| self.kept.finish_image(imaging))
+    }
+
+    /// All that this worker keeps after the last tick that it took, at once.
+    #[must_use]
+    pub fn sections(&mut self, worker: &Worker) -> Vec<Section> {
+        self.begin_image(worker);
+        self.finish_image().unwrap_or_default().sections()
     }
 
     /// What the ticks gave so far, in their order; empty but on worker 0.

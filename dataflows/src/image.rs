@@ -3,8 +3,9 @@
 //!
 //! Not here: files (`checkpoint` in the binary). Upstream: `graph::Graph::sections`. Downstream: `graph::Start`.
 //!
-//! Invariant: state is written as it is, by its derived form, so a new field is in the image or does not compile; what
-//! is left out says so (`serde(skip)`) and why. The same state gives the same bytes, however many workers held it.
+//! Invariant: whatever is written is taken apart without a rest, so a new field is in the image or does not compile; what
+//! is left out says so and why. The same state gives the same bytes, however many workers held it, and however the writing
+//! was cut into slices between the ticks that followed.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ use crate::model::ModelChange;
 
 /// The form of the state in bytes. Raise it whenever a type that is in an image changes its form: a test reads images
 /// that were kept of every earlier one, and says so.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a section is of. The numbers are in files: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,69 @@ pub struct Section {
     /// Of a partition its number, of panes the worker's.
     pub number: u32,
     pub bytes: Vec<u8>,
+}
+
+/// What sorts itself before it is written. Whoever keeps it has no time for that.
+pub(crate) trait Sorted: Send {
+    fn write(self: Box<Self>, to: &mut Vec<u8>);
+}
+
+/// A run of a section's bytes.
+pub(crate) enum Run {
+    Bytes(Vec<u8>),
+    Sorted(Box<dyn Sorted>),
+}
+
+/// An image, or a worker's part of one, whose sections have yet to be put together.
+#[derive(Default)]
+pub struct Draft(Vec<(Kind, u32, Vec<Run>)>);
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("sections", &self.0.len()).finish()
+    }
+}
+
+impl Draft {
+    pub(crate) fn push(&mut self, kind: Kind, number: u32, runs: Vec<Run>) {
+        self.0.push((kind, number, runs));
+    }
+
+    /// Adds another worker's.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Puts them together, which takes as long as they are large: nothing for a worker to do.
+    #[must_use]
+    pub fn sections(self) -> Vec<Section> {
+        self.0.into_iter().map(|(kind, number, runs)| Section { kind, number, bytes: joined(runs) }).collect()
+    }
+
+    /// As [`Self::sections`], of all workers.
+    #[must_use]
+    pub fn image(self, tick: Tick, watermark: Micros) -> Image {
+        Image::of(tick, watermark, self.sections())
+    }
+}
+
+impl From<Vec<Section>> for Draft {
+    fn from(sections: Vec<Section>) -> Self {
+        let ready = |section: Section| (section.kind, section.number, vec![Run::Bytes(section.bytes)]);
+        Self(sections.into_iter().map(ready).collect())
+    }
+}
+
+fn joined(runs: Vec<Run>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for run in runs {
+        match run {
+            Run::Bytes(run) if bytes.is_empty() => bytes = run,
+            Run::Bytes(run) => bytes.extend(run),
+            Run::Sorted(sorted) => sorted.write(&mut bytes),
+        }
+    }
+    bytes
 }
 
 /// State at a closed tick.
@@ -123,5 +187,16 @@ impl Section {
     pub(crate) fn encode<T: Serialize>(kind: Kind, number: u32, state: &T) -> Self {
         let bytes = bincode::serialize(state).expect("what is kept in memory has a form in bytes");
         Self { kind, number, bytes }
+    }
+}
+
+impl Run {
+    /// The form in bytes of what is small.
+    pub(crate) fn of<T: Serialize>(state: &T) -> Self {
+        Self::Bytes(bincode::serialize(state).expect("what is kept in memory has a form in bytes"))
+    }
+
+    pub(crate) fn sorted(of: impl Sorted + 'static) -> Self {
+        Self::Sorted(Box::new(of))
     }
 }

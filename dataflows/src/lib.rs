@@ -18,5 +18,6 @@ pub mod predict;
 pub mod reports;
 pub mod session;
 pub mod sessions;
+mod shards;
 mod shared;
 pub mod teach;

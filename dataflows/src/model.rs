@@ -8,6 +8,7 @@ mod entry;
 mod flows;
 mod histogram;
 mod publish;
+mod sums;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -25,9 +26,11 @@ pub use publish::{Follower, ModelSlot, Publisher};
 pub(crate) use flows::Flow;
 pub(crate) use histogram::Histograms;
 
-use flows::Flows;
+use flows::{Flows, flow_shard};
+use sums::{Sums, sum_shard};
 
 use crate::assess::{CALL_TERMS, SESSION_TERMS};
+use crate::shards::SHARDS;
 
 /// Looked up, never iterated: iteration order must not reach a result.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -36,7 +39,7 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     version: ModelVersion,
-    sums: Map<Entry, u64>,
+    sums: Sums,
     /// Of the sums, those of flow edges.
     flows: Flows,
     names: Map<u64, Arc<str>>,
@@ -106,7 +109,7 @@ impl Model {
         if Flows::has(part) {
             return self.flows.count(part, scope, key, bin);
         }
-        self.sums.get(&Entry { part, scope, key, bin }).copied().unwrap_or(0)
+        self.sums.count(&Entry { part, scope, key, bin })
     }
 
     /// What an entry counts once this much has come, or gone. Only what was counted is ever taken away; imported sums that
@@ -170,12 +173,26 @@ impl Model {
     /// Entries with a count, sorted: the whole model as one change on nothing.
     #[must_use]
     pub fn as_change(&self) -> ModelChange {
-        let others = self.sums.iter().map(|(entry, total)| (*entry, *total));
-        let mut totals: Vec<_> = self.flows.entries().chain(others).collect();
+        let mut totals: Vec<_> = (0..SHARDS).flat_map(|shard| self.shard(shard)).collect();
         totals.sort_unstable();
+        ModelChange { version: self.version, totals, names: self.names() }
+    }
+
+    /// All names, sorted by hash.
+    pub(crate) fn names(&self) -> Vec<(u64, Arc<str>)> {
         let mut names: Vec<_> = self.names.iter().map(|(hash, name)| (*hash, Arc::clone(name))).collect();
         names.sort_unstable();
-        ModelChange { version: self.version, totals, names }
+        names
+    }
+
+    /// The entries of one shard, in any order.
+    pub(crate) fn shard(&self, shard: usize) -> impl Iterator<Item = (Entry, u64)> {
+        self.flows.shard(shard).chain(self.sums.shard(shard))
+    }
+
+    /// The shard that an entry is in.
+    pub(crate) fn shard_of(entry: &Entry) -> usize {
+        if Flows::has(entry.part) { flow_shard(entry.scope, entry.key) } else { sum_shard(entry) }
     }
 
     /// The tools that sessions of a server called, sorted by their hashes.
@@ -225,7 +242,7 @@ impl Model {
         if Flows::has(entry.part) {
             return self.flows.set(entry, total);
         }
-        let before = if total == 0 { self.sums.remove(&entry) } else { self.sums.insert(entry, total) }.unwrap_or(0);
+        let before = self.sums.replace(entry, total);
         match entry.part {
             Part::Tool => {
                 self.marginal_mut(entry.part, entry.scope).change(before, total);

@@ -14,10 +14,9 @@ mod names;
 mod outbox;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use undercurrent_schemas::ids::{Micros, Offset, Partition};
 use undercurrent_schemas::rows::{EndReason, EntityKind};
 use undercurrent_schemas::v1::{self, event::Body, label::Verdict};
@@ -37,6 +36,7 @@ use crate::catalogue::{LastSeen, Met};
 use crate::graph::EntityKey;
 use crate::model::{FULL_WEIGHT, Model, name_hash};
 use crate::session::{Answer, CallFact, SessionFact, none};
+use crate::shards::Shards;
 use crate::shared;
 
 /// When things end, by event time.
@@ -116,19 +116,19 @@ impl Default for Settings {
 }
 
 /// By id: looked up at every message, and wherever their order shows, put in order first.
-type Sessions = HashMap<Arc<str>, Session, RandomState>;
+type Sessions = Shards<Arc<str>, Session>;
 
 /// All sessions of one partition: what they are between ticks is what a checkpoint holds.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 pub struct PartitionSessions {
-    #[serde(with = "image::sessions")]
+    #[serde(deserialize_with = "image::sessions")]
     sessions: Sessions,
     /// When to look at a session again: never later than something of it falls due. Each session knows its own entry.
     #[serde(skip)]
     due: BTreeSet<(Micros, Arc<str>)>,
     watermark: Micros,
-    /// Ended parts that are kept, oldest first: (kept until, session, number).
-    #[serde(with = "image::kept")]
+    /// Ended parts that are kept, oldest first: (kept until, session, number). The sessions themselves tell.
+    #[serde(skip)]
     kept: BTreeSet<(Micros, Arc<str>, u32)>,
     learning: Learning,
 }
@@ -278,7 +278,7 @@ impl PartitionSessions {
         out.counters.late += u64::from(ts.plus(timing.lateness_us) < *watermark);
         if !sessions.contains_key(event.session_id.as_str()) {
             let session = Session::new(Identity::of(event, &mut learning.dictionary, out));
-            sessions.insert(Arc::clone(&session.identity.id), session);
+            sessions.get_or_insert_with(Arc::clone(&session.identity.id), || session);
         }
         let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
         // The watermark may not have been seen between the two: that must not depend on where ticks were cut.

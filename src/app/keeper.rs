@@ -21,7 +21,7 @@ use super::background;
 use super::results::ResultsQueue;
 use crate::checkpoint::Checkpoints;
 use crate::config::Retention;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Drawn, Engine, EngineError};
 use crate::log::OwnerLog;
 use crate::telemetry::Metrics;
 
@@ -29,7 +29,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// `None`: there are no more.
-    images: SyncSender<Option<Image>>,
+    images: SyncSender<Option<Drawn>>,
     /// An image is being made or written.
     busy: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -80,10 +80,10 @@ impl Keeper {
     fn ask(&mut self, engine: &Engine, tick: &CommittedTick) -> Result<(), EngineError> {
         (self.asked_at, self.newest) = (Instant::now(), Some(tick.tick));
         let (images, metrics) = (self.images.clone(), Arc::clone(&self.metrics.engine));
-        engine.image(tick, move |image, pause| {
+        engine.image(tick, move |drawn, pause| {
             metrics.checkpoint_pause.observe(pause.as_secs_f64());
             // Only a last image meets another; then there is nothing left to hold up.
-            let _ = images.send(Some(image));
+            let _ = images.send(Some(drawn));
         })
     }
 
@@ -108,9 +108,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, waiting: &Receiver<Option<Image>>, busy: &AtomicBool) {
-        while let Ok(Some(image)) = waiting.recv() {
-            if let Err(error) = self.keep(&image) {
+    fn run(&mut self, waiting: &Receiver<Option<Drawn>>, busy: &AtomicBool) {
+        while let Ok(Some(drawn)) = waiting.recv() {
+            if let Err(error) = self.keep(&drawn.image()) {
                 self.metrics.engine.checkpoint_errors.inc();
                 tracing::error!(error = %format!("{error:#}"), "checkpoint not written, or the log not cut; learning goes on");
             }

@@ -159,8 +159,8 @@ fn recompute(
     let last = last.filter(|last| last.tick == to.tick);
     let last = last.with_context(|| format!("the log has no tick {}", to.tick))?;
     let (images, made) = channel();
-    engine.image(&last, move |image, _| drop(images.send(image)))?;
-    let image = made.recv().context("the engine has died")?;
+    engine.image(&last, move |drawn, _| drop(images.send(drawn)))?;
+    let image = made.recv().context("the engine has died")?.image();
     engine.stop()?;
     Ok(image)
 }

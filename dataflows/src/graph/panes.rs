@@ -25,7 +25,9 @@ use undercurrent_schemas::text::Text;
 use super::aggregate::Aggregate;
 use super::sessions::Measured;
 use super::windows::{Entity, EntityKey, WindowSettings};
+use crate::image::Run;
 use crate::sessions::Measure;
+use crate::shards::{Pieces, Shards, Written, put};
 
 /// One entity in one pane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,8 +76,17 @@ pub(super) fn pane_features<'scope>(
     (opened_stream, panes)
 }
 
-/// Sums by entity. Their order does not matter: differential sorts what it is given.
+/// Sums of one tick by entity. Their order does not matter: differential sorts what it is given.
 type Sums = HashMap<EntityKey, Aggregate, RandomState>;
+
+/// Sums of a pane.
+type Pane = Shards<EntityKey, Aggregate>;
+
+impl Written<EntityKey> for Aggregate {
+    fn write(&self, entity: &EntityKey, to: &mut Vec<u8>) {
+        put(&(entity, self), to);
+    }
+}
 
 /// Sums calls by (pane, entity) before differential sees them, and remembers what to take back when a pane is final.
 pub(super) struct Combiner {
@@ -83,14 +94,18 @@ pub(super) struct Combiner {
     lateness_us: i64,
     watermark: Micros,
     /// What this worker put into each pane that is not final.
-    inserted: BTreeMap<Micros, Sums>,
+    inserted: BTreeMap<Micros, Pane>,
+    /// Of an image under way: panes that have gone since it began.
+    gone: Vec<(Micros, Pieces<EntityKey>)>,
+    /// The panes that there were then, in order.
+    asked: Vec<Micros>,
 }
 
 impl Combiner {
     /// `watermark`: of the tick before the first.
     pub(super) fn new(settings: &WindowSettings, watermark: Micros) -> Self {
         let (pane_us, lateness_us) = (settings.pane_us(), settings.lateness_us);
-        Self { pane_us, lateness_us, watermark, inserted: BTreeMap::new() }
+        Self { pane_us, lateness_us, watermark, inserted: BTreeMap::new(), gone: Vec::new(), asked: Vec::new() }
     }
 
     /// The changes of one tick, and what they are the first of.
@@ -136,7 +151,7 @@ impl Combiner {
         for (start, sums) in &added {
             let inserted = self.inserted.entry(*start).or_default();
             for (entity, sum) in sums {
-                inserted.entry(*entity).or_default().plus_equals(sum);
+                inserted.get_or_insert_with(*entity, Aggregate::default).plus_equals(sum);
             }
         }
         self.watermark = self.watermark.max(measured.watermark);
@@ -145,9 +160,9 @@ impl Combiner {
 
     /// What there is between two ticks, in an order of its own.
     pub(super) fn panes(&self) -> Panes {
-        // Settings are of the run, the watermark of the tick.
-        let Self { pane_us: _, lateness_us: _, watermark: _, inserted } = self;
-        let sorted = |sums: &Sums| {
+        // Settings are of the run, the watermark of the tick; what is under way is of an image.
+        let Self { pane_us: _, lateness_us: _, watermark: _, inserted, gone: _, asked: _ } = self;
+        let sorted = |sums: &Pane| {
             let mut sums: Vec<_> = sums.iter().map(|(entity, sum)| (*entity, sum.clone())).collect();
             sums.sort_unstable_by_key(|(entity, _)| *entity);
             sums
@@ -156,12 +171,36 @@ impl Combiner {
         Panes { inserted }
     }
 
+    /// Begins an image of what there is now.
+    pub(super) fn begin_image(&mut self) {
+        self.asked = self.inserted.keys().copied().collect();
+        self.inserted.values_mut().for_each(Shards::begin);
+    }
+
+    /// Writes about so many bytes more, which are taken off; true once all is written.
+    pub(super) fn go_on(&mut self, bytes: &mut usize) -> bool {
+        self.asked.iter().all(|start| self.inserted.get_mut(start).is_none_or(|pane| pane.go_on(bytes)))
+    }
+
+    /// What there was when the image began, in the form of [`Panes`].
+    pub(super) fn finish_image(&mut self) -> Vec<Run> {
+        let asked = std::mem::take(&mut self.asked);
+        let mut gone: BTreeMap<_, _> = std::mem::take(&mut self.gone).into_iter().collect();
+        let mut runs = vec![Run::of(&(asked.len() as u64))];
+        for start in asked {
+            let left = self.inserted.get_mut(&start).map(Shards::finish);
+            let pieces = gone.remove(&start).or(left).unwrap_or_default();
+            runs.extend([Run::of(&start), Run::sorted(pieces)]);
+        }
+        runs
+    }
+
     /// Takes over what another worker, or another life of this one, has put into panes.
     pub(super) fn take_over(&mut self, panes: Panes) {
         for (start, sums) in panes.inserted {
             let known = self.inserted.entry(start).or_default();
             for (entity, sum) in sums {
-                known.entry(entity).or_default().plus_equals(&sum);
+                known.get_or_insert_with(entity, Aggregate::default).plus_equals(&sum);
             }
         }
     }
@@ -182,7 +221,11 @@ impl Combiner {
             if start.plus(self.pane_us + self.lateness_us) >= self.watermark {
                 break;
             }
-            let mut sums = first.remove();
+            let mut pane = first.remove();
+            if self.asked.contains(&start) {
+                self.gone.push((start, pane.finish()));
+            }
+            let mut sums: Sums = pane.into_entries().collect();
             sums.values_mut().for_each(Aggregate::negate);
             withdrawn.insert(start, sums);
         }

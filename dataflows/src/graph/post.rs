@@ -1,13 +1,14 @@
 //! Images between the workers of several processes: an image is dealt from the first process when they start, and brought
 //! together there when one is asked for.
 //!
-//! The first worker asks with a tick; whoever has taken that tick sends what it keeps, which is there with the next one.
-//! Not here: what is in an image (`resume`).
+//! The first worker asks with a tick; whoever has taken that tick writes what it keeps, and sends it by and by with the
+//! ticks that follow. Not here: what is in an image (`resume`).
 //! Invariant: all parts of an image are of the same tick, since an ask is everywhere before its tick is over.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
@@ -20,7 +21,7 @@ use undercurrent_schemas::ids::{Micros, Tick};
 
 use super::resume::{Start, place};
 use super::{GraphSettings, copies};
-use crate::image::{Image, ImageError, Kind, Section};
+use crate::image::{Draft, Image, ImageError, Kind, Section};
 
 /// Bytes of a section that travel at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -39,6 +40,8 @@ enum What {
     Word,
     /// The next bytes of a section.
     Piece { kind: u8, number: u32, bytes: Vec<u8> },
+    /// Of an image that was asked for: the sender has sent all of its own.
+    End,
 }
 
 /// One worker's box.
@@ -51,6 +54,19 @@ pub(super) struct Post {
     asking: bool,
     /// Pieces of an image of this tick.
     parts: Option<(Tick, Micros, Parts)>,
+    /// Workers that have sent all of it.
+    ended: u64,
+    outbox: Outbox,
+}
+
+/// What is to be sent to the first worker.
+#[derive(Default)]
+enum Outbox {
+    #[default]
+    Empty,
+    /// Its sections are put together on a thread of their own.
+    Making((Tick, Micros), JoinHandle<Vec<Section>>),
+    Letters(VecDeque<Letter>),
 }
 
 type Parts = BTreeMap<(u8, u32), Vec<u8>>;
@@ -72,7 +88,7 @@ impl Post {
                 .probe_with(&probe);
         });
         let (worker, workers) = (worker.index() as u64, worker.peers() as u64);
-        Self { input, probe, arrived, worker, workers, asking: false, parts: None }
+        Self { input, probe, arrived, worker, workers, asking: false, parts: None, ended: 0, outbox: Outbox::Empty }
     }
 
     /// Asks every worker for what it keeps after the next tick. For the first worker.
@@ -95,7 +111,7 @@ impl Post {
     }
 
     /// Takes what has arrived by a tick that is over. Whether an image after it is asked for, and whether one before it has
-    /// come together. Others may be further: what they have sent since is for the next tick.
+    /// come together. Others may be further: what they ask for is for the next tick.
     pub(super) fn take(&mut self, at: Tick) -> (Option<(Tick, Micros)>, Option<Image>) {
         let mut asked = None;
         let arrived = std::mem::take(&mut *self.arrived.borrow_mut());
@@ -107,29 +123,46 @@ impl Post {
                     let parts = self.parts.get_or_insert_with(|| (letter.tick, letter.watermark, Parts::new()));
                     parts.2.entry((kind, number)).or_default().extend(bytes);
                 }
+                What::End => self.ended += 1,
             }
         }
-        let whole = self.parts.take_if(|(tick, ..)| *tick < at);
-        let image = whole.map(|(tick, watermark, parts)| Image::of(tick, watermark, sections(parts)));
-        (asked, image)
+        (asked, if self.ended == self.workers { self.whole() } else { None })
     }
 
-    /// Sends what this worker keeps after a tick to the first.
-    pub(super) fn send(&mut self, (tick, watermark): (Tick, Micros), sections: Vec<Section>) {
-        for section in sections {
-            self.section(0, tick, watermark, &section);
-        }
+    /// All that has come.
+    fn whole(&mut self) -> Option<Image> {
+        self.ended = 0;
+        let (tick, watermark, parts) = self.parts.take()?;
+        Some(Image::of(tick, watermark, sections(parts)))
+    }
+
+    /// Has what this worker kept after a tick sent to the first, by and by.
+    pub(super) fn post(&mut self, at: (Tick, Micros), draft: Draft) {
+        self.outbox = Outbox::Making(at, std::thread::spawn(move || draft.sections()));
+    }
+
+    /// Sends about so many bytes more, if there is anything to send.
+    pub(super) fn send(&mut self, bytes: usize) {
+        self.outbox = match std::mem::take(&mut self.outbox) {
+            Outbox::Making((tick, watermark), making) if making.is_finished() => {
+                let sections = making.join().expect("putting bytes together does not panic");
+                let letter = |what| Letter { to: 0, tick, watermark, what };
+                let pieces = sections.iter().flat_map(pieces).chain([What::End]);
+                Outbox::Letters(pieces.map(letter).collect())
+            }
+            other => other,
+        };
+        let Outbox::Letters(letters) = &mut self.outbox else { return };
+        let count = (bytes / PIECE_BYTES).max(1).min(letters.len());
+        letters.drain(..count).for_each(|letter| self.input.send(letter));
         self.input.flush();
+        if letters.is_empty() {
+            self.outbox = Outbox::Empty;
+        }
     }
 
     fn section(&mut self, to: u64, tick: Tick, watermark: Micros, section: &Section) {
-        let (kind, number) = (section.kind as u8, section.number);
-        // One that is empty is a section, too.
-        let pieces = section.bytes.chunks(PIECE_BYTES).chain(section.bytes.is_empty().then_some(&[][..]));
-        for piece in pieces {
-            let what = What::Piece { kind, number, bytes: piece.to_vec() };
-            self.input.send(Letter { to, tick, watermark, what });
-        }
+        pieces(section).for_each(|what| self.input.send(Letter { to, tick, watermark, what }));
     }
 
     /// Deals the first worker's image over all; every worker has to take part.
@@ -147,7 +180,8 @@ impl Post {
         }
         self.input.advance_to(1);
         worker.step_or_park_while(None, || self.probe.less_than(&1));
-        let (dealt, mine) = self.take(Tick(u64::MAX));
+        let (dealt, _) = self.take(Tick(u64::MAX));
+        let mine = self.whole();
         dealt.map(|(tick, watermark)| mine.unwrap_or_else(|| Image::of(tick, watermark, Vec::new())))
     }
 }
@@ -165,6 +199,13 @@ pub fn dealt(
     let (index, peers) = (worker.index(), worker.peers());
     let mine = Post::open(worker).deal(worker, threads, image);
     mine.map(|mine| Start::dealt(&mine, settings, index, peers)).transpose()
+}
+
+/// A section's bytes; one that is empty is a section, too.
+fn pieces(section: &Section) -> impl Iterator<Item = What> {
+    let (kind, number) = (section.kind as u8, section.number);
+    let pieces = section.bytes.chunks(PIECE_BYTES).chain(section.bytes.is_empty().then_some(&[][..]));
+    pieces.map(move |piece| What::Piece { kind, number, bytes: piece.to_vec() })
 }
 
 fn sections(parts: Parts) -> Vec<Section> {

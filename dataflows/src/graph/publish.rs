@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::consolidation::consolidate;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -31,7 +31,7 @@ use crate::behaviour::Behaviours;
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cell, CellChanges, Clusters};
 use crate::forecast::{Forecasts, MINUTE_US};
-use crate::image::{Kind, Section};
+use crate::image::{Draft, Kind, Run};
 use crate::model::{Entry, Model, ModelChange, Part, Publisher};
 use crate::sessions::{Counters, FORGET};
 
@@ -171,7 +171,7 @@ pub(super) struct State {
 }
 
 /// Of [`State`], what an image has beside the model.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Published {
     names: BTreeMap<u64, String>,
     windows: Windows,
@@ -185,13 +185,22 @@ pub(super) struct Published {
 }
 
 /// The model as an image has it.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Sums {
     version: ModelVersion,
     /// Sorted by entry.
     pub(super) totals: Vec<(Entry, u64)>,
     /// Sorted by hash.
     names: Vec<(u64, Box<str>)>,
+}
+
+/// Of an image under way, what was written at once.
+pub(super) struct Begun {
+    before_windows: Run,
+    after_entities: Run,
+    after_windows: Run,
+    version: Run,
+    names: Run,
 }
 
 impl Sums {
@@ -263,19 +272,34 @@ impl State {
         TickOutput { tick, watermark, live, counters, open_sessions, open_alerts, ..TickOutput::default() }
     }
 
-    /// What there is between two ticks.
-    pub(super) fn sections(&self) -> [Section; 2] {
-        let Self { names, windows, catalogue, alerts, totals, open_sessions, clusters, .. } = self;
-        let (publisher, behaviours, forecasts) = (&self.publisher, &self.behaviours, &self.forecasts);
-        let model = publisher.live().as_change();
-        let sums = Sums {
-            version: model.version,
-            totals: model.totals,
-            names: model.names.iter().map(|(hash, name)| (*hash, (&**name).into())).collect(),
-        };
-        // By reference, field by field, in the order of `Published`.
-        let published = (names, windows, catalogue, alerts, totals, open_sessions, clusters, behaviours, forecasts);
-        [Section::encode(Kind::Published, 0, &published), Section::encode(Kind::Model, 0, &sums)]
+    /// Begins an image of what there is between two ticks; what is small is written at once.
+    pub(super) fn begin_image(&mut self) -> Begun {
+        let Self { publisher, names, windows, catalogue, alerts, totals, open_sessions, clusters, .. } = self;
+        let (behaviours, forecasts) = (&self.behaviours, &self.forecasts);
+        publisher.begin_image();
+        let (model, known) = (publisher.live(), publisher.live().names());
+        let of_model: Vec<_> = known.iter().map(|(hash, name)| (*hash, &**name)).collect();
+        // In the order of `Published` and of `Sums`.
+        Begun {
+            before_windows: Run::of(names),
+            after_entities: windows.begin_image(),
+            after_windows: Run::of(&(catalogue, alerts, totals, open_sessions, clusters, behaviours, forecasts)),
+            version: Run::of(&model.version()),
+            names: Run::of(&of_model),
+        }
+    }
+
+    /// Writes about so many bytes more, which are taken off; true once all is written.
+    pub(super) fn go_on(&mut self, bytes: &mut usize) -> bool {
+        self.windows.go_on(bytes) && self.publisher.go_on(bytes)
+    }
+
+    /// What there was when the image began.
+    pub(super) fn finish_image(&mut self, begun: Begun, draft: &mut Draft) {
+        let Begun { before_windows, after_entities, after_windows, version, names } = begun;
+        let published = vec![before_windows, self.windows.finish_image(), after_entities, after_windows];
+        draft.push(Kind::Published, 0, published);
+        draft.push(Kind::Model, 0, vec![version, Run::sorted(self.publisher.finish_image()), names]);
     }
 
     fn close(&mut self, tick: Tick, stash: Stash) -> TickOutput {
@@ -314,6 +338,7 @@ impl State {
         number(&mut output.labels, tick, |row| &mut row.source);
         output.telemetry.sort_by_key(|row| row.source.partition);
         output.dead_letters.sort_by_key(|row| row.source.partition);
+        output.repeats.sort_unstable();
         number(&mut output.telemetry, tick, |row| &mut row.source);
         number(&mut output.dead_letters, tick, |row| &mut row.source);
         output.tools = self.catalogue.take(met, &mut signals);

@@ -12,10 +12,10 @@ use undercurrent_schemas::ids::{Micros, Partition, Tick};
 use super::GraphSettings;
 use super::aggregate::Aggregate;
 use super::panes::{Combiner, PaneKey, Panes};
-use super::publish::{Published, State, Sums};
+use super::publish::{Begun, Published, State, Sums};
 use super::sessions::PartitionState;
 use crate::clusters::Cell;
-use crate::image::{Image, ImageError, Kind, Section};
+use crate::image::{Draft, Image, ImageError, Kind, Run, Section};
 use crate::model::{Entry, ModelChange, Part, Publisher};
 
 /// The state of one worker's operators.
@@ -34,15 +34,49 @@ pub(super) struct Seeds {
     pub(super) panes: Vec<(PaneKey, Aggregate)>,
 }
 
+/// One worker's part of an image under way.
+pub(super) struct Imaging {
+    worker: u32,
+    /// Of each partition, the runs that follow its sessions.
+    partitions: Vec<Vec<Run>>,
+    published: Option<Begun>,
+}
+
 impl Kept {
-    /// This worker's part of an image.
-    pub(super) fn sections(&self, worker: u32) -> Vec<Section> {
+    /// Begins this worker's part of an image of what there is now.
+    pub(super) fn begin_image(&self, worker: u32) -> Imaging {
         let Self { partitions, combiner, published } = self;
-        let of_partition = |state: &PartitionState| Section::encode(Kind::Partition, state.partition().0, state);
-        let mut sections: Vec<_> = partitions.borrow().iter().map(of_partition).collect();
-        sections.push(Section::encode(Kind::Panes, worker, &combiner.borrow().panes()));
-        sections.extend(published.iter().flat_map(|state| state.borrow().sections()));
-        sections
+        combiner.borrow_mut().begin_image();
+        Imaging {
+            worker,
+            partitions: partitions.borrow_mut().iter_mut().map(PartitionState::begin_image).collect(),
+            published: published.as_ref().map(|state| state.borrow_mut().begin_image()),
+        }
+    }
+
+    /// Writes about so many bytes more; true once all is written.
+    pub(super) fn go_on(&self, mut bytes: usize) -> bool {
+        let Self { partitions, combiner, published } = self;
+        let bytes = &mut bytes;
+        // First what changes with nearly every call.
+        combiner.borrow_mut().go_on(bytes)
+            && published.as_ref().is_none_or(|state| state.borrow_mut().go_on(bytes))
+            && partitions.borrow_mut().iter_mut().all(|partition| partition.go_on(bytes))
+    }
+
+    /// What there was when the image began; whatever is not written yet is now.
+    pub(super) fn finish_image(&self, imaging: Imaging) -> Draft {
+        let Imaging { worker, partitions, published } = imaging;
+        let mut draft = Draft::default();
+        for (state, after) in self.partitions.borrow_mut().iter_mut().zip(partitions) {
+            let runs = std::iter::once(state.finish_image()).chain(after).collect();
+            draft.push(Kind::Partition, state.partition().0, runs);
+        }
+        draft.push(Kind::Panes, worker, self.combiner.borrow_mut().finish_image());
+        if let Some((state, begun)) = self.published.as_ref().zip(published) {
+            state.borrow_mut().finish_image(begun, &mut draft);
+        }
+        draft
     }
 }
 

@@ -23,6 +23,7 @@ use super::dedupe::Seen;
 use crate::alerts::Signal;
 use crate::catalogue::Met;
 use crate::clusters::Cell;
+use crate::image::Run;
 use crate::model::{Entry, Model, ModelSlot, Part};
 use crate::reports::{Reported, Reports};
 use crate::sessions::{Counters, Measure, Outbox, PartitionSessions};
@@ -155,7 +156,7 @@ impl Room {
 }
 
 /// One partition's state.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 pub(super) struct PartitionState {
     sessions: PartitionSessions,
     reports: Reports,
@@ -179,6 +180,21 @@ impl PartitionState {
 
     pub(super) fn partition(&self) -> Partition {
         self.sessions.partition()
+    }
+
+    /// Begins an image of what there is now; the runs that follow the sessions.
+    pub(super) fn begin_image(&mut self) -> Vec<Run> {
+        let Self { sessions, reports, seen } = self;
+        vec![sessions.begin_image(), Run::of(&(&*reports, &*seen))]
+    }
+
+    /// Writes about so many bytes more, which are taken off; true once all is written.
+    pub(super) fn go_on(&mut self, bytes: &mut usize) -> bool {
+        self.sessions.go_on(bytes)
+    }
+
+    pub(super) fn finish_image(&mut self) -> Run {
+        self.sessions.finish_image()
     }
 
     fn records(&mut self, tick: Tick, batch: &LogBatch, model: Option<&Model>, out: &mut Outbox) {

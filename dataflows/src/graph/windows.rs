@@ -3,11 +3,10 @@
 //! On worker 0 alone, where the collection's differences arrive. A window is full when the watermark passes its end,
 //! and final when it has passed that by the lateness: nothing can change it then, and it is let go.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
-use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use undercurrent_schemas::ids::{Micros, stable_hash};
 use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
@@ -15,7 +14,9 @@ use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
+use crate::image::Run;
 use crate::sessions::Measure;
+use crate::shards::{Shards, Written, put};
 use crate::shared;
 
 /// A kind of window: `size_us` long, one every `hop_us`.
@@ -119,24 +120,22 @@ pub(super) struct WindowChanges {
     pub(super) live: Vec<(EntityKey, Option<LiveFeatures>)>,
 }
 
-/// Only looked up: no order of it reaches a result.
-type Map<K, V> = HashMap<K, V, RandomState>;
-
 /// All windows that are not final.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct Windows {
     /// Of this run: a checkpoint may be of another.
     #[serde(skip)]
     settings: WindowSettings,
-    #[serde(with = "by_key")]
-    entities: Map<EntityKey, EntityWindows>,
+    /// Only looked up: no order of it reaches a result.
+    entities: Shards<EntityKey, EntityWindows>,
     /// Of the last tick.
     watermark: Micros,
-    /// Windows by when they are full, and later by when they are final.
+    /// Windows by when they are full, and later by when they are final: the windows themselves tell.
+    #[serde(skip)]
     due: BTreeMap<Micros, Vec<(WindowKey, Due)>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Full,
     Final,
@@ -157,20 +156,9 @@ struct OpenWindow {
     told: Option<Box<Aggregate>>,
 }
 
-/// Entities in the order of their keys.
-mod by_key {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{EntityKey, EntityWindows, Map};
-
-    pub(super) fn serialize<S: Serializer>(of: &Map<EntityKey, EntityWindows>, to: S) -> Result<S::Ok, S::Error> {
-        let mut sorted: Vec<_> = of.iter().collect();
-        sorted.sort_unstable_by_key(|(key, _)| **key);
-        to.collect_seq(sorted)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Map<EntityKey, EntityWindows>, D::Error> {
-        Ok(Vec::<(EntityKey, EntityWindows)>::deserialize(from)?.into_iter().collect())
+impl Written<EntityKey> for EntityWindows {
+    fn write(&self, key: &EntityKey, to: &mut Vec<u8>) {
+        put(&(key, self), to);
     }
 }
 
@@ -178,24 +166,50 @@ impl Windows {
     /// What was read from an image, made to go on under these settings.
     pub(super) fn resumed(mut self, settings: WindowSettings) -> Self {
         self.settings = settings;
+        let mut windows: Vec<_> = self.entities.values().flat_map(|of| &of.windows).map(|window| window.key).collect();
+        windows.sort_unstable();
+        for key in windows {
+            let full = (key.end(), Due::Full);
+            let is_full = key.end() < self.watermark;
+            let (at, due) = if is_full { (key.end().plus(self.settings.lateness_us), Due::Final) } else { full };
+            self.due.entry(at).or_default().push((key, due));
+        }
         self
+    }
+
+    /// Begins an image of what there is now; the runs that follow the entities.
+    pub(super) fn begin_image(&mut self) -> Run {
+        let Self { settings: _, entities, watermark, due: _ } = self;
+        entities.begin();
+        Run::of(watermark)
+    }
+
+    /// Writes about so many bytes more, which are taken off; true once all is written.
+    pub(super) fn go_on(&mut self, bytes: &mut usize) -> bool {
+        self.entities.go_on(bytes)
+    }
+
+    /// The entities that there were when the image began. What came of [`Self::begin_image`] is next.
+    pub(super) fn finish_image(&mut self) -> Run {
+        Run::sorted(self.entities.finish())
     }
 
     /// The features that every entity has now.
     pub(super) fn all_live(&self) -> Vec<(EntityKey, Option<LiveFeatures>)> {
-        let mut keys: Vec<_> = self.entities.keys().copied().collect();
+        let mut keys: Vec<_> = self.entities.iter().map(|(key, _)| *key).collect();
         keys.sort_unstable();
         keys.into_iter().filter_map(|key| Some((key, Some(self.live(key)?)))).collect()
     }
 
     pub(super) fn new(settings: WindowSettings) -> Self {
-        Self { settings, entities: Map::default(), watermark: Micros(i64::MIN), due: BTreeMap::new() }
+        Self { settings, entities: Shards::default(), watermark: Micros(i64::MIN), due: BTreeMap::new() }
     }
 
     /// The names of entities of which something opened.
     pub(super) fn name(&mut self, entities: Vec<(EntityKey, Entity)>) {
         for (key, entity) in entities {
-            self.entities.entry(key).or_insert_with(|| EntityWindows { entity: Arc::new(entity), windows: Vec::new() });
+            let windows = Vec::new();
+            self.entities.get_or_insert_with(key, || EntityWindows { entity: Arc::new(entity), windows });
         }
     }
 
@@ -230,6 +244,7 @@ impl Windows {
         }
         self.watermark = self.watermark.max(watermark);
         let mut changes = WindowChanges { rows: self.tell(to_tell), live: Vec::new() };
+        finals.sort_unstable();
         for key in finals {
             if self.let_go(&key) {
                 changes.live.push((key.entity, None));

@@ -5,6 +5,7 @@
 
 use super::{Entry, Map, Part};
 use crate::session::PLACES;
+use crate::shards::SHARDS;
 
 /// What is counted of one edge.
 #[derive(Clone, Debug, Default)]
@@ -53,8 +54,18 @@ impl Flow {
 }
 
 /// The edges of all servers, by scope and key.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flows(Map<(u64, u64), Flow>);
+#[derive(Clone, Debug)]
+pub(super) struct Flows(Vec<Map<(u64, u64), Flow>>);
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Map::default()).collect())
+    }
+}
+
+pub(super) const fn flow_shard(scope: u64, key: u64) -> usize {
+    ((scope ^ key.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % SHARDS
+}
 
 impl Flows {
     /// Whether counts of this part are here.
@@ -63,7 +74,7 @@ impl Flows {
     }
 
     pub(super) fn get(&self, scope: u64, key: u64) -> Option<&Flow> {
-        self.0.get(&(scope, key))
+        self.0[flow_shard(scope, key)].get(&(scope, key))
     }
 
     pub(super) fn count(&self, part: Part, scope: u64, key: u64, bin: u32) -> u64 {
@@ -71,16 +82,17 @@ impl Flows {
     }
 
     pub(super) fn set(&mut self, entry: Entry, total: u64) {
-        let flow = self.0.entry((entry.scope, entry.key)).or_default();
+        let shard = &mut self.0[flow_shard(entry.scope, entry.key)];
+        let flow = shard.entry((entry.scope, entry.key)).or_default();
         flow.replace(entry.part, entry.bin, total);
         if total == 0 && flow.is_empty() {
-            self.0.remove(&(entry.scope, entry.key));
+            shard.remove(&(entry.scope, entry.key));
         }
     }
 
-    /// Entries with a count, in any order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (Entry, u64)> {
-        self.0.iter().flat_map(|(&(scope, key), flow)| {
+    /// Entries of a shard with a count, in any order.
+    pub(super) fn shard(&self, shard: usize) -> impl Iterator<Item = (Entry, u64)> {
+        self.0[shard].iter().flat_map(|(&(scope, key), flow)| {
             let of = move |part, bin| Entry { part, scope, key, bin };
             let places = (0..).zip(flow.places).map(move |(bin, total)| (of(Part::Place, bin), total));
             let values = flow.values.iter().map(move |(bin, total)| (of(Part::Value, *bin), *total));

@@ -3,11 +3,15 @@
 //! Two models take turns. While one is live the other waits, one change behind; to publish, it takes both changes and
 //! is swapped in. Only where a reader still holds the waiting one is the live one copied.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
+use foldhash::fast::RandomState;
 
-use super::{Model, ModelChange};
+use super::{Entry, Model, ModelChange};
+use crate::image::Sorted;
+use crate::shards::{SHARDS, put};
 
 /// Where readers find the live model; empty until the first is published. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +33,31 @@ pub struct Publisher {
     spare: Arc<Model>,
     /// What the live model has and the spare lacks.
     behind: ModelChange,
+    /// An image under way.
+    writing: Option<Box<Writing>>,
+}
+
+/// The model as it was when an image began.
+#[derive(Debug)]
+struct Writing {
+    /// The first shard that is not written.
+    next: usize,
+    /// Of the others: what counts have changed since, as they were.
+    changed: HashMap<Entry, u64, RandomState>,
+    written: Written,
+}
+
+/// A model's counts, by shard, in any order.
+#[derive(Debug)]
+pub(crate) struct Written(Vec<Vec<(Entry, u64)>>);
+
+impl Sorted for Written {
+    fn write(self: Box<Self>, to: &mut Vec<u8>) {
+        let Self(shards) = *self;
+        let mut totals = shards.concat();
+        totals.sort_unstable();
+        put(&totals, to);
+    }
 }
 
 impl Publisher {
@@ -36,13 +65,20 @@ impl Publisher {
     #[must_use]
     pub fn new() -> (Self, ModelSlot) {
         let slot = ModelSlot::default();
-        let publisher =
-            Self { slot: slot.clone(), live: Arc::default(), spare: Arc::default(), behind: ModelChange::default() };
-        (publisher, slot)
+        let (live, spare, behind) = Default::default();
+        (Self { slot: slot.clone(), live, spare, behind, writing: None }, slot)
     }
 
     /// Makes the next model live.
     pub fn publish(&mut self, change: ModelChange) {
+        if let Some(writing) = &mut self.writing {
+            for (entry, _) in &change.totals {
+                if Model::shard_of(entry) >= writing.next {
+                    let before = || self.live.count(entry.part, entry.scope, entry.key, entry.bin);
+                    writing.changed.entry(*entry).or_insert_with(before);
+                }
+            }
+        }
         let next = match Arc::get_mut(&mut self.spare) {
             Some(spare) => {
                 spare.apply(&self.behind);
@@ -68,6 +104,35 @@ impl Publisher {
         self.slot.0.store(Some(Arc::clone(&self.live)));
         self.spare = Arc::default();
         self.behind = whole;
+    }
+
+    /// Begins an image of the counts of the model that is live now.
+    pub(crate) fn begin_image(&mut self) {
+        let (changed, written) = (HashMap::default(), Written(Vec::new()));
+        self.writing = Some(Box::new(Writing { next: 0, changed, written }));
+    }
+
+    /// Writes about so many bytes more, which are taken off; true once all is written.
+    pub(crate) fn go_on(&mut self, bytes: &mut usize) -> bool {
+        let Self { live, writing: Some(writing), .. } = self else { return true };
+        let Writing { next, changed, written: Written(totals) } = &mut **writing;
+        while *next < SHARDS {
+            if *bytes == 0 {
+                return false;
+            }
+            let shard: Vec<_> = live.shard(*next).filter(|(entry, _)| !changed.contains_key(entry)).collect();
+            *next += 1;
+            *bytes = bytes.saturating_sub(shard.len() * size_of::<(Entry, u64)>());
+            totals.push(shard);
+        }
+        totals.push(changed.drain().filter(|(_, total)| *total > 0).collect());
+        true
+    }
+
+    /// The counts of the model that was live when the image began.
+    pub(crate) fn finish_image(&mut self) -> Written {
+        self.go_on(&mut usize::MAX.clone());
+        self.writing.take().map_or_else(|| Written(Vec::new()), |writing| writing.written)
     }
 
     /// The model that was published last.

@@ -3,6 +3,8 @@
 //! A session's parts are kept until the horizon of unlearning; what is said later is refused, with that reason. A label
 //! holds for the session's later parts too.
 
+use std::sync::Arc;
+
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{AlertKind, LabelOutcome, LabelRow, Source};
 use undercurrent_schemas::v1::{self, label::Verdict};
@@ -59,7 +61,7 @@ impl PartitionSessions {
 
     /// How many parts of a session were forgotten; `None` = it is not known.
     fn forgotten(&mut self, session_id: &str, at: Micros, out: &mut Outbox) -> Option<usize> {
-        let Self { sessions, learning, due, .. } = self;
+        let Self { sessions, learning, due, kept, .. } = self;
         sessions.get_mut(session_id).filter(|session| !session.is_import()).map(|session| {
             let scope = session.identity.scope;
             let given_up = session.calls.give_up_all();
@@ -69,6 +71,9 @@ impl PartitionSessions {
                 let part = *part;
                 (part.contribution, part.fact)
             });
+            for part in &session.closed {
+                kept.remove(&(part.kept_until, Arc::clone(&session.identity.id), part.number));
+            }
             let closed = session.closed.drain(..).map(|part| (part.contribution, part.fact));
             let parts: Vec<_> = closed.chain(open).collect();
             let count = parts.len();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use undercurrent_dataflows::clusters::ClusterSettings;
 use undercurrent_dataflows::graph::{Graph, GraphSettings, Start, TickOutput};
-use undercurrent_dataflows::image::Image;
+use undercurrent_dataflows::image::{Draft, Image};
 use undercurrent_dataflows::model::{Model, Publisher};
 use undercurrent_schemas::ids::{Micros, Tick};
 use undercurrent_schemas::log::CommittedTick;
@@ -52,6 +52,29 @@ pub(crate) fn leg(
     let last = ticks.last().map(|tick| (tick.tick, tick.watermark));
     let (tick, watermark) = last.or(image.map(|image| (image.tick, image.watermark))).unwrap_or((Tick(0), Micros(0)));
     Leg { outputs, model: slot.load().as_deref().cloned(), image: Image::of(tick, watermark, sections) }
+}
+
+/// An image of what is kept after the tick at `cut`, drawn in slices of so many bytes while the others are taken.
+fn drawn(settings: &GraphSettings, workers: usize, ticks: &[Arc<CommittedTick>], cut: usize, slice: usize) -> Image {
+    let (publisher, slot) = Publisher::new();
+    let publisher = Mutex::new(Some(publisher));
+    let (settings, fed) = (settings.clone(), ticks.to_vec());
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let publisher = if worker.index() == 0 { publisher.lock().expect("no worker panicked").take() } else { None };
+        let mut graph = Graph::build(worker, &settings, &slot, publisher, None);
+        for (at, tick) in fed.iter().enumerate() {
+            graph.step(worker, tick);
+            if at == cut {
+                graph.begin_image(worker);
+            }
+            graph.go_on_with_image(slice);
+        }
+        graph.finish_image().expect("one was begun")
+    })
+    .expect("workers start");
+    let mut draft = Draft::default();
+    guards.join().into_iter().for_each(|of_worker| draft.append(of_worker.expect("no worker panicked")));
+    draft.image(ticks[cut].tick, ticks[cut].watermark)
 }
 
 /// What somebody says of a session, and after how many events.
@@ -110,6 +133,27 @@ proptest! {
         prop_assert_eq!(later, &unbroken.outputs[cut + 1..]);
         prop_assert_eq!(&after.model, &unbroken.model);
         prop_assert_eq!(after.image.canonical().expect("it was just written"), unbroken.image.canonical().expect("it too"));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn an_image_is_of_its_tick_however_late_it_is_drawn(
+        plans in any_plans(),
+        sayings in sayings(),
+        cut in any::<prop::sample::Index>(),
+        workers in prop::sample::select(vec![1, 2, 4]),
+        slice in prop::sample::select(vec![1, 300, 4_000, usize::MAX]),
+    ) {
+        let ticks = ticks(&with_sayings(events(&plans), &sayings), &[3, 11, 5]);
+        let clusters = ClusterSettings { dense_sessions: 2 };
+        let settings = GraphSettings { sessions: gated(), clusters, ..settings() };
+        let cut = cut.index(ticks.len());
+        let at_once = leg(&settings, 1, None, &ticks[..=cut]).image;
+        let in_slices = drawn(&settings, workers, &ticks, cut, slice);
+        prop_assert_eq!(in_slices.canonical().expect("it was just written"), at_once.canonical().expect("it too"));
     }
 }
 
