@@ -375,7 +375,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
     /// Fill this table alone, and do nothing that only others need. `features`: calls are paired and counted by windows;
-    /// nothing is scored or learned, and no argument is read, so `new_hosts` stays 0.
+    /// nothing is scored or learned, and no argument is read, so what is told of arguments stays 0.
     #[arg(long, value_enum, value_name = "TABLE", conflicts_with = "labels")]
     pub only: Option<Only>,
 }

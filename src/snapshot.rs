@@ -152,8 +152,17 @@ fn features_of(cache: &Cache) -> Vec<LiveFeature> {
             response_bytes: sum.response_bytes,
             answered: sum.answered,
             latency_sum_us: sum.latency_sum_us,
-            latency_p50_us: sum.latency_us.quantile(0.5),
-            latency_p95_us: sum.latency_us.quantile(0.95),
+            latency_p50_us: sum.sketch.quantile(0.5),
+            latency_p95_us: sum.sketch.quantile(0.95),
+            tool_errors: sum.tool_errors,
+            new_hosts: sum.new_hosts,
+            hosts: sum.hosts,
+            new_tools: sum.new_tools,
+            arguments: sum.arguments,
+            text_arguments: sum.text_arguments,
+            argument_entropy_millibits: sum.argument_entropy_millibits,
+            distinct_tools: sum.sketch.distinct_tools(),
+            distinct_shapes: sum.sketch.distinct_shapes(),
         }));
     }
     rows.sort_by(|a, b| (a.kind, &a.tenant, &a.entity, a.window_us).cmp(&(b.kind, &b.tenant, &b.entity, b.window_us)));

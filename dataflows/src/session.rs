@@ -23,6 +23,8 @@ pub struct LeafFact {
     pub place_of_part: bool,
     /// The value is a URL on a host that this session had not seen.
     pub new_host: bool,
+    /// The value is a URL.
+    pub host: bool,
 }
 
 impl LeafFact {
@@ -81,6 +83,12 @@ pub struct CallFact {
     pub request_bytes: u32,
     pub largest_result_bytes: u64,
     pub repeats: u32,
+    /// Entropies of the arguments that are texts, in thousandths of a bit per byte, added up.
+    pub entropy_millibits: u32,
+    /// How many are texts.
+    pub texts: u16,
+    /// It is the first call of its tool in its session.
+    pub first_of_tool: bool,
     pub leaves: Box<[LeafFact]>,
 }
 
@@ -111,6 +119,14 @@ impl<'a> Past<'a> {
         let mut next = || last.next().unwrap_or_else(none);
         Self { previous: next(), before: next(), earlier: &call.earlier_tools }
     }
+}
+
+/// Whether the session had not called this tool before, by what the edge noted with the call: whatever arrives before or
+/// after it, the answer is the same. The edge notes [`EARLIER_TOOLS_MAX`] tools, and none where it looks into nothing;
+/// what it cannot know is no first call.
+fn is_first_of_tool(call: &v1::CallFacts, tool: u64) -> bool {
+    let earlier = &call.earlier_tools;
+    call.shape != 0 && earlier.len() < EARLIER_TOOLS_MAX && !earlier.contains(&tool)
 }
 
 /// How a call ended, as far as learning cares.
@@ -168,9 +184,11 @@ impl CallFact {
                     place: leaf.place(),
                     place_of_part: leaf.place_of_part,
                     new_host,
+                    host: leaf.host != 0,
                 }
             })
             .collect();
+        let texts = || call.leaves.iter().filter(|leaf| leaf.r#type() == v1::LeafType::String);
         Some(Self {
             ts,
             order,
@@ -180,6 +198,9 @@ impl CallFact {
             request_bytes: u32::try_from(message.size_bytes).unwrap_or(u32::MAX),
             largest_result_bytes: call.largest_result_bytes,
             repeats: call.repeats,
+            entropy_millibits: texts().fold(0, |sum, leaf| leaf.entropy_millibits.saturating_add(sum)),
+            texts: u16::try_from(texts().count()).unwrap_or(u16::MAX),
+            first_of_tool: is_first_of_tool(call, tool),
             leaves,
         })
     }
@@ -219,5 +240,24 @@ impl SessionFact {
                 earlier.push(call.tool);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_call_is_one_that_the_edge_can_know_to_be_first() {
+        let check = |shape, earlier: Vec<u64>, expect| {
+            let call = v1::CallFacts { shape, earlier_tools: earlier, ..v1::CallFacts::default() };
+            assert_eq!(is_first_of_tool(&call, 7), expect, "{call:?}");
+        };
+        check(1, vec![], true);
+        check(1, vec![3, 4], true);
+        check(1, vec![3, 7], false);
+        check(1, (100..100 + EARLIER_TOOLS_MAX as u64).collect(), false);
+        // Nobody looked inside, so nobody noted what came before.
+        check(0, vec![], false);
     }
 }

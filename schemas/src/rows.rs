@@ -416,8 +416,18 @@ pub struct FeatureRow {
     /// Errors by kind: results that say so themselves, and JSON-RPC errors; the others were not answered.
     pub tool_errors: i64,
     pub rpc_errors: i64,
-    /// Arguments that point to hosts new to their session.
+    /// Arguments that point to hosts new to their session, and to any.
     pub new_hosts: i64,
+    pub hosts: i64,
+    /// Calls that are the first of their tool in their session.
+    pub new_tools: i64,
+    /// Tools called, and shapes of arguments that they were given: estimates.
+    pub distinct_tools: i64,
+    pub distinct_shapes: i64,
+    /// Arguments that are listed; of those, texts; and the texts' entropies in thousandths of a bit per byte, added up.
+    pub arguments: i64,
+    pub text_arguments: i64,
+    pub argument_entropy_millibits: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer: what the latency figures rest on.

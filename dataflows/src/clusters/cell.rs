@@ -92,6 +92,9 @@ mod tests {
                 request_bytes: 0,
                 largest_result_bytes: 0,
                 repeats: 0,
+                entropy_millibits: 0,
+                texts: 0,
+                first_of_tool: false,
                 leaves: Box::new([]),
             };
             session.insert(call, Answer::none(Micros(0)));

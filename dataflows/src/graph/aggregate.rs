@@ -16,12 +16,21 @@ pub struct Aggregate {
     pub tool_errors: i64,
     /// Arguments that point to hosts new to their session.
     pub new_hosts: i64,
+    /// Arguments that point to a host.
+    pub hosts: i64,
+    /// Calls that are the first of their tool in their session.
+    pub new_tools: i64,
+    pub arguments: i64,
+    /// Of those, texts, and their entropies in thousandths of a bit per byte.
+    pub text_arguments: i64,
+    pub argument_entropy_millibits: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer.
     pub answered: i64,
     pub latency_sum_us: i64,
-    pub latency_us: Sketch,
+    /// Latencies, and which tools and shapes there were.
+    pub sketch: Sketch,
     /// What was reported from outside: of servers alone, and of most of them nothing. Never of zeros.
     #[serde(with = "rare")]
     reported: Option<Box<ReportedSums>>,
@@ -36,11 +45,16 @@ impl Aggregate {
             errors: i64::from(call.outcome != CallOutcome::Result),
             tool_errors: i64::from(call.outcome == CallOutcome::ToolError),
             new_hosts: i64::from(call.new_hosts),
+            hosts: i64::from(call.hosts),
+            new_tools: i64::from(call.new_tool),
+            arguments: i64::from(call.arguments),
+            text_arguments: i64::from(call.text_arguments),
+            argument_entropy_millibits: i64::from(call.argument_entropy_millibits),
             request_bytes: call.request_bytes as i64,
             response_bytes: call.response_bytes as i64,
             answered: i64::from(call.latency_us.is_some()),
             latency_sum_us: call.latency_us.unwrap_or(0),
-            latency_us: call.latency_us.map(|us| Sketch::of(us as u64)).unwrap_or_default(),
+            sketch: Sketch::of_call(call.latency_us.map(|us| us as u64), call.entities[1].id, call.shape),
             reported: None,
         }
     }
@@ -57,12 +71,17 @@ impl Aggregate {
         rare::unboxed(&self.reported)
     }
 
-    fn sums(&mut self) -> [&mut i64; 8] {
+    fn sums(&mut self) -> [&mut i64; 13] {
         [
             &mut self.calls,
             &mut self.errors,
             &mut self.tool_errors,
             &mut self.new_hosts,
+            &mut self.hosts,
+            &mut self.new_tools,
+            &mut self.arguments,
+            &mut self.text_arguments,
+            &mut self.argument_entropy_millibits,
             &mut self.request_bytes,
             &mut self.response_bytes,
             &mut self.answered,
@@ -105,11 +124,16 @@ impl Semigroup for Aggregate {
         self.errors += other.errors;
         self.tool_errors += other.tool_errors;
         self.new_hosts += other.new_hosts;
+        self.hosts += other.hosts;
+        self.new_tools += other.new_tools;
+        self.arguments += other.arguments;
+        self.text_arguments += other.text_arguments;
+        self.argument_entropy_millibits += other.argument_entropy_millibits;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;
         self.answered += other.answered;
         self.latency_sum_us += other.latency_sum_us;
-        self.latency_us.plus_equals(&other.latency_us);
+        self.sketch.plus_equals(&other.sketch);
         if let Some(more) = &other.reported {
             let (mut reported, mut more) = (self.reported(), **more);
             for (sum, more) in reported.sums().into_iter().zip(more.sums()) {
@@ -134,6 +158,6 @@ impl Abelian for Aggregate {
         for sum in self.reported.iter_mut().flat_map(|reported| reported.sums()) {
             *sum = -*sum;
         }
-        self.latency_us.negate();
+        self.sketch.negate();
     }
 }

@@ -384,12 +384,19 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         // The third kind is a call without an answer.
         rpc_errors: sum.errors - sum.tool_errors - (sum.calls - sum.answered),
         new_hosts: sum.new_hosts,
+        hosts: sum.hosts,
+        new_tools: sum.new_tools,
+        distinct_tools: sum.sketch.distinct_tools(),
+        distinct_shapes: sum.sketch.distinct_shapes(),
+        arguments: sum.arguments,
+        text_arguments: sum.text_arguments,
+        argument_entropy_millibits: sum.argument_entropy_millibits,
         request_bytes: sum.request_bytes,
         response_bytes: sum.response_bytes,
         answered: sum.answered,
         latency_sum_us: sum.latency_sum_us,
-        latency_p50_us: sum.latency_us.quantile(0.5),
-        latency_p95_us: sum.latency_us.quantile(0.95),
+        latency_p50_us: sum.sketch.quantile(0.5),
+        latency_p95_us: sum.sketch.quantile(0.95),
         reported: sum.reported(),
     }
 }

@@ -1,25 +1,31 @@
 //! Twins of the windowed features, every call looked at for every window, latencies kept and sorted; and of forecasts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{CallOutcome, EntityKind, FeatureRow, ReportedSums, Source};
 use undercurrent_schemas::text::Text;
+use undercurrent_schemas::v1::{self, CallFacts, Leaf, LeafType};
 
 use super::{Call, Part};
 use crate::graph::{Sketch, Window};
+use crate::model::name_hash;
+use crate::session::EARLIER_TOOLS_MAX;
+
+/// A call and whose it is.
+type OfPart<'a> = (&'a Part<'a>, &'a Call<'a>);
 
 /// The features of all windows with a call, as rows that were added once, in order of (window, kind, entity).
 #[must_use]
 pub fn feature_rows(parts: &[Part<'_>], windows: &[Window]) -> Vec<FeatureRow> {
-    let mut groups: BTreeMap<(i64, Micros, EntityKind, &str, String), Vec<&Call<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<(i64, Micros, EntityKind, &str, String), Vec<OfPart<'_>>> = BTreeMap::new();
     for part in parts {
         for call in &part.calls {
             for window in windows {
                 for start in starts(window, call.ts) {
                     for (kind, name) in entities(part, call) {
                         let key = (window.size_us, start, kind, part.first.tenant.as_str(), name);
-                        groups.entry(key).or_default().push(call);
+                        groups.entry(key).or_default().push((part, call));
                     }
                 }
             }
@@ -60,8 +66,9 @@ fn entities(part: &Part<'_>, call: &Call<'_>) -> [(EntityKind, String); 4] {
     ]
 }
 
-fn features(calls: &[&Call<'_>]) -> FeatureRow {
-    let mut latencies: Vec<i64> = calls.iter().filter_map(|call| call.latency_us()).collect();
+fn features(parts_calls: &[OfPart<'_>]) -> FeatureRow {
+    let calls = || parts_calls.iter().map(|(_, call)| *call);
+    let mut latencies: Vec<i64> = calls().filter_map(Call::latency_us).collect();
     latencies.sort_unstable();
     FeatureRow {
         source: Source::default(),
@@ -71,13 +78,26 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
         entity: Text::default(),
         window_start: Micros(0),
         window_us: 0,
-        calls: calls.len() as i64,
-        errors: calls.iter().filter(|call| call.outcome() != CallOutcome::Result).count() as i64,
-        tool_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::ToolError).count() as i64,
-        rpc_errors: calls.iter().filter(|call| call.outcome() == CallOutcome::RpcError).count() as i64,
-        new_hosts: calls.iter().map(|call| new_hosts(call)).sum(),
-        request_bytes: calls.iter().map(|call| call.request.size_bytes as i64).sum(),
-        response_bytes: calls.iter().map(|call| call.response_bytes() as i64).sum(),
+        calls: parts_calls.len() as i64,
+        errors: calls().filter(|call| call.outcome() != CallOutcome::Result).count() as i64,
+        tool_errors: calls().filter(|call| call.outcome() == CallOutcome::ToolError).count() as i64,
+        rpc_errors: calls().filter(|call| call.outcome() == CallOutcome::RpcError).count() as i64,
+        new_hosts: leaves(calls()).filter(|leaf| leaf.host != 0 && !leaf.host_known).count() as i64,
+        hosts: leaves(calls()).filter(|leaf| leaf.host != 0).count() as i64,
+        new_tools: calls().filter(|call| is_first_of_tool(call)).count() as i64,
+        distinct_tools: parts_calls.iter().map(tool_of).collect::<BTreeSet<_>>().len() as i64,
+        distinct_shapes: {
+            let shaped = parts_calls.iter().map(|of| (tool_of(of), facts(of.1).map_or(0, |facts| facts.shape)));
+            shaped.filter(|(_, shape)| *shape != 0).collect::<BTreeSet<_>>().len() as i64
+        },
+        arguments: leaves(calls()).count() as i64,
+        text_arguments: leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String).count() as i64,
+        argument_entropy_millibits: {
+            let texts = leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String);
+            texts.map(|leaf| i64::from(leaf.entropy_millibits)).sum()
+        },
+        request_bytes: calls().map(|call| call.request.size_bytes as i64).sum(),
+        response_bytes: calls().map(|call| call.response_bytes() as i64).sum(),
         answered: latencies.len() as i64,
         latency_sum_us: latencies.iter().sum(),
         latency_p50_us: quantile(&latencies, 0.5),
@@ -86,9 +106,25 @@ fn features(calls: &[&Call<'_>]) -> FeatureRow {
     }
 }
 
-fn new_hosts(call: &Call<'_>) -> i64 {
-    let leaves = call.request.call.iter().flat_map(|facts| &facts.leaves);
-    leaves.filter(|leaf| leaf.host != 0 && !leaf.host_known).count() as i64
+fn facts<'a>(call: &Call<'a>) -> Option<&'a CallFacts> {
+    let request: &'a v1::Message = call.request;
+    request.call.as_ref()
+}
+
+fn leaves<'a>(calls: impl Iterator<Item = &'a Call<'a>>) -> impl Iterator<Item = &'a Leaf> {
+    calls.filter_map(facts).flat_map(|facts| &facts.leaves)
+}
+
+/// Whose tool, and which.
+fn tool_of<'a>((part, call): &OfPart<'a>) -> (&'a str, &'a str) {
+    (&part.first.server, &call.request.target)
+}
+
+fn is_first_of_tool(call: &Call<'_>) -> bool {
+    facts(call).is_some_and(|facts| {
+        let is_known = facts.earlier_tools.contains(&name_hash(&[&call.request.target]));
+        facts.shape != 0 && facts.earlier_tools.len() < EARLIER_TOOLS_MAX && !is_known
+    })
 }
 
 /// The value at this rank, as exactly as a sketch tells values apart.

@@ -64,6 +64,16 @@ pub struct Measure {
     pub outcome: CallOutcome,
     /// Arguments that point to hosts new to the session.
     pub new_hosts: u32,
+    /// Arguments that point to any host.
+    pub hosts: u32,
+    /// The first call of its tool in its session.
+    pub new_tool: bool,
+    /// Arguments that are listed, those of them that are texts, and the sum of the texts' entropies.
+    pub arguments: u32,
+    pub text_arguments: u32,
+    pub argument_entropy_millibits: u32,
+    /// Digest of the shape of the arguments; `None` = nobody looked at them.
+    pub shape: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub latency_us: Option<i64>,

@@ -36,7 +36,15 @@ proptest! {
                         (row.calls, row.errors, row.request_bytes, row.response_bytes, row.answered, row.latency_sum_us),
                         (sum.calls, sum.errors, sum.request_bytes, sum.response_bytes, sum.answered, sum.latency_sum_us)
                     );
-                    prop_assert_eq!(row.latency_p50_us, sum.latency_us.quantile(0.5));
+                    prop_assert_eq!(row.latency_p50_us, sum.sketch.quantile(0.5));
+                    prop_assert_eq!(
+                        (row.hosts, row.new_tools, row.distinct_tools, row.distinct_shapes),
+                        (sum.hosts, sum.new_tools, sum.sketch.distinct_tools(), sum.sketch.distinct_shapes())
+                    );
+                    prop_assert_eq!(
+                        (row.arguments, row.text_arguments, row.argument_entropy_millibits),
+                        (sum.arguments, sum.text_arguments, sum.argument_entropy_millibits)
+                    );
                 }
             }
         }

@@ -40,6 +40,13 @@ pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
         .number_or_null::<Int64Type>("tool_errors", |row| Some(row.tool_errors))
         .number_or_null::<Int64Type>("rpc_errors", |row| Some(row.rpc_errors))
         .number_or_null::<Int64Type>("new_hosts", |row| Some(row.new_hosts))
+        .number_or_null::<Int64Type>("hosts", |row| Some(row.hosts))
+        .number_or_null::<Int64Type>("new_tools", |row| Some(row.new_tools))
+        .number_or_null::<Int64Type>("distinct_tools", |row| Some(row.distinct_tools))
+        .number_or_null::<Int64Type>("distinct_shapes", |row| Some(row.distinct_shapes))
+        .number_or_null::<Int64Type>("arguments", |row| Some(row.arguments))
+        .number_or_null::<Int64Type>("text_arguments", |row| Some(row.text_arguments))
+        .number_or_null::<Int64Type>("argument_entropy_millibits", |row| Some(row.argument_entropy_millibits))
         .source(|row| row.source)
         .into_batch()
 }

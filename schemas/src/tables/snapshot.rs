@@ -42,6 +42,15 @@ pub struct LiveFeature {
     pub latency_sum_us: i64,
     pub latency_p50_us: Option<f64>,
     pub latency_p95_us: Option<f64>,
+    pub tool_errors: i64,
+    pub new_hosts: i64,
+    pub hosts: i64,
+    pub new_tools: i64,
+    pub arguments: i64,
+    pub text_arguments: i64,
+    pub argument_entropy_millibits: i64,
+    pub distinct_tools: i64,
+    pub distinct_shapes: i64,
 }
 
 /// The model's rows as columns, in their order.
@@ -77,5 +86,14 @@ pub fn features(rows: &[LiveFeature]) -> RecordBatch {
         .number::<Int64Type>("latency_sum_us", |row| row.latency_sum_us)
         .number_or_null::<Float64Type>("latency_p50_us", |row| row.latency_p50_us)
         .number_or_null::<Float64Type>("latency_p95_us", |row| row.latency_p95_us)
+        .number::<Int64Type>("tool_errors", |row| row.tool_errors)
+        .number::<Int64Type>("new_hosts", |row| row.new_hosts)
+        .number::<Int64Type>("hosts", |row| row.hosts)
+        .number::<Int64Type>("new_tools", |row| row.new_tools)
+        .number::<Int64Type>("arguments", |row| row.arguments)
+        .number::<Int64Type>("text_arguments", |row| row.text_arguments)
+        .number::<Int64Type>("argument_entropy_millibits", |row| row.argument_entropy_millibits)
+        .number::<Int64Type>("distinct_tools", |row| row.distinct_tools)
+        .number::<Int64Type>("distinct_shapes", |row| row.distinct_shapes)
         .into_batch()
 }
