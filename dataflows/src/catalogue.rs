@@ -4,8 +4,10 @@
 //! rows of table `tools`, and signals for alerts. On worker 0 alone, in order of (time, partition), so that the result
 //! depends on no number of workers. Not here: how a tool behaves; that is the model.
 
+mod alike;
 mod definition;
 mod findings;
+mod similarity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use undercurrent_schemas::ids::{Micros, Partition, stable_hash};
 use undercurrent_schemas::rows::{AlertKind, Source, ToolChange, ToolRow};
 
 use crate::alerts::Signal;
+use alike::{ALIKE, Alike, COMPARED_MAX};
 use definition::Definition;
 pub use findings::{Finding, findings};
+use similarity::Shingles;
 
 /// Tools that are remembered; further ones are not looked at.
 const TOOLS_MAX: usize = 100_000;
@@ -71,12 +75,13 @@ pub(crate) struct Catalogue {
     tools: BTreeMap<(Arc<str>, Arc<str>), Definition>,
     /// Which servers have a tool of this name.
     servers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    alike: Alike,
 }
 
 impl serde::Serialize for Catalogue {
     /// Each tool under its server: the rest follows.
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { tools, servers: _ } = self;
+        let Self { tools, servers: _, alike: _ } = self;
         to.collect_seq(tools.iter().map(|((server, _), definition)| (&**server, definition)))
     }
 }
@@ -87,7 +92,9 @@ impl From<Vec<(String, Definition)>> for Catalogue {
         for (server, definition) in tools {
             let (server, tool): (Arc<str>, Arc<str>) = (server.into(), definition.name.as_str().into());
             catalogue.servers.entry(Arc::clone(&tool)).or_default().insert(Arc::clone(&server));
-            catalogue.tools.insert((server, tool), definition);
+            let key = (server, tool);
+            catalogue.alike.insert(&key, &definition.shingles());
+            catalogue.tools.insert(key, definition);
         }
         catalogue
     }
@@ -113,7 +120,10 @@ impl Catalogue {
             Some(known) if known.hash == definition.hash => return None,
             Some(known) => (ToolChange::Changed, definition.differs_from(known)),
         };
-        let findings: Vec<String> = findings(&definition.texts()).iter().map(ToString::to_string).collect();
+        let (shingles, before) = (definition.shingles(), known.map(Definition::shingles));
+        let similarity_pct = before.as_ref().map(|before| shingles.similarity(before));
+        let mut shadows = self.look_alikes(&key, &shingles, before.as_ref());
+        let mut findings: Vec<String> = findings(&definition.texts()).iter().map(ToString::to_string).collect();
         let others = self.servers.entry(Arc::clone(&tool)).or_default();
         others.insert(Arc::clone(&server));
         let also_at: Vec<String> =
@@ -128,16 +138,25 @@ impl Catalogue {
             ));
         };
         if change == ToolChange::Changed {
-            raise(AlertKind::ToolChanged, format!("`{tool}` is defined anew: {}", what.join("; ")));
+            let similar = similarity_pct.map_or_else(String::new, |percent| format!(", {percent} % similar"));
+            raise(AlertKind::ToolChanged, format!("`{tool}` is defined anew{similar}: {}", what.join("; ")));
         }
         if !findings.is_empty() {
             raise(AlertKind::ToolText, format!("the definition of `{tool}` {}", findings.join(", and ")));
         }
+        findings.extend(shadows.iter().cloned());
         if change == ToolChange::FirstSeen && !also_at.is_empty() {
-            raise(
-                AlertKind::ToolShadowed,
-                format!("`{tool}` of `{server}` has the name of a tool of `{}`", also_at.join("`, `")),
-            );
+            let others: Vec<_> = others.iter().filter(|other| **other != server).collect();
+            let named = |(at, other): (usize, &&Arc<str>)| {
+                let theirs = self.tools.get(&(Arc::clone(other), Arc::clone(&tool))).filter(|_| at < COMPARED_MAX);
+                let similar = theirs.map(|theirs| format!(" ({} % similar)", shingles.similarity(&theirs.shingles())));
+                format!("`{other}`{}", similar.unwrap_or_default())
+            };
+            let named: Vec<_> = others.iter().enumerate().map(named).collect();
+            shadows.insert(0, format!("has the name of a tool of {}", named.join(", ")));
+        }
+        if !shadows.is_empty() {
+            raise(AlertKind::ToolShadowed, format!("`{tool}` of `{server}` {}", shadows.join(", and ")));
         }
         let row = ToolRow {
             source: Source { partition: met.partition, ..Source::default() },
@@ -148,13 +167,36 @@ impl Catalogue {
             session_id: met.session_id.clone(),
             change,
             definition_hash: definition.hash,
+            similarity_pct,
             what,
             findings,
             also_at,
             definition: definition.canonical.clone(),
         };
+        if let Some(before) = &before {
+            self.alike.remove(&key, before);
+        }
+        self.alike.insert(&key, &shingles);
         self.tools.insert(key, definition);
         Some(row)
+    }
+
+    /// Tools of other servers that this definition is like, and the one `before` it was not, in words.
+    fn look_alikes(&self, key: &(Arc<str>, Arc<str>), shingles: &Shingles, before: Option<&Shingles>) -> Vec<String> {
+        let same_named = self.servers.get(&key.1);
+        let mut found = Vec::new();
+        for other in self.alike.candidates(key, shingles) {
+            // A server that has this tool, too, is a copy or a sibling: that is said by the name.
+            if same_named.is_some_and(|servers| servers.contains(&other.0)) {
+                continue;
+            }
+            let Some(theirs) = self.tools.get(&other).map(Definition::shingles) else { continue };
+            let similarity = shingles.similarity(&theirs);
+            if similarity >= ALIKE && before.is_none_or(|before| before.similarity(&theirs) < ALIKE) {
+                found.push(format!("is defined almost as `{}` of `{}` ({similarity} % similar)", other.1, other.0));
+            }
+        }
+        found
     }
 }
 

@@ -261,6 +261,8 @@ pub struct ToolRow {
     pub change: ToolChange,
     /// Of the canonical definition.
     pub definition_hash: u64,
+    /// Of shingles of the definition before and of this one, the share that both have, in percent; `None` = the first.
+    pub similarity_pct: Option<u32>,
     /// What changed, in words.
     pub what: Vec<String>,
     /// What is odd about it, in words.

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use serde_json::Value;
 use undercurrent_schemas::ids::stable_hash;
 
+use super::similarity::{Shingles, prose};
+
 /// Longest definition that is kept as it is; of a longer one only its beginning, its hash being of the whole.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,6 +59,12 @@ impl Definition {
         texts.collect()
     }
 
+    /// What it is compared by: all but its name.
+    pub(super) fn shingles(&self) -> Shingles {
+        let leaves = self.leaves.iter().filter(|(path, _)| *path != "name");
+        Shingles::of_leaves(leaves.map(|(path, json)| (path.as_str(), json.as_str())))
+    }
+
     /// What this one says that the other does not, and the other way round.
     pub(super) fn differs_from(&self, before: &Self) -> Vec<String> {
         let paths: std::collections::BTreeSet<_> = self.leaves.keys().chain(before.leaves.keys()).collect();
@@ -65,7 +73,7 @@ impl Definition {
         for path in paths {
             let text = match (before.leaves.get(path), self.leaves.get(path)) {
                 (Some(old), Some(new)) if old == new => continue,
-                (Some(old), Some(new)) => format!("{path} was {}, is {}", shown(old), shown(new)),
+                (Some(old), Some(new)) => format!("{path} was {}, is {}{}", shown(old), shown(new), likeness(old, new)),
                 (None, Some(new)) => format!("{path} is new: {}", shown(new)),
                 (Some(old), None) => format!("{path} is gone: {}", shown(old)),
                 (None, None) => continue,
@@ -77,6 +85,14 @@ impl Definition {
         }
         differences
     }
+}
+
+/// How alike two prose texts are, in words.
+fn likeness(old: &str, new: &str) -> String {
+    let both = prose(old).zip(prose(new));
+    both.map_or_else(String::new, |(old, new)| {
+        format!(", {} % similar", Shingles::of_text(&old).similarity(&Shingles::of_text(&new)))
+    })
 }
 
 fn shown(json: &str) -> String {

@@ -1,7 +1,7 @@
 //! Table `tools`: each tool's definition when it was first seen, and whenever it changed.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{SchemaRef, UInt64Type};
+use arrow::datatypes::{SchemaRef, UInt32Type, UInt64Type};
 
 use super::columns::Columns;
 use crate::rows::ToolRow;
@@ -27,6 +27,7 @@ pub fn batch(rows: &[ToolRow]) -> RecordBatch {
         .texts("findings", |row| &row.findings)
         .texts("also_at", |row| &row.also_at)
         .text("definition", |row| &row.definition)
+        .number_or_null::<UInt32Type>("similarity_pct", |row| row.similarity_pct)
         .source(|row| row.source)
         .into_batch()
 }

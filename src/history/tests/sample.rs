@@ -178,6 +178,7 @@ fn tool(source: Source, tick: u64) -> ToolRow {
         session_id: session_id(tick),
         change: ToolChange::Changed,
         definition_hash: tick,
+        similarity_pct: Some(97),
         what: vec!["description is new".into()],
         findings: Vec::new(),
         also_at: vec!["shop".into()],
