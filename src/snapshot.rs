@@ -160,6 +160,7 @@ fn features_of(cache: &Cache) -> Vec<LiveFeature> {
             new_tools: sum.new_tools,
             arguments: sum.arguments,
             text_arguments: sum.text_arguments,
+            sourced_arguments: sum.sourced_arguments,
             argument_entropy_millibits: sum.argument_entropy_millibits,
             distinct_tools: sum.sketch.distinct_tools(),
             distinct_shapes: sum.sketch.distinct_shapes(),

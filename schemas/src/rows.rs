@@ -430,6 +430,8 @@ pub struct FeatureRow {
     pub arguments: i64,
     pub text_arguments: i64,
     pub argument_entropy_millibits: i64,
+    /// Arguments whose value an earlier result of their session held.
+    pub sourced_arguments: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer: what the latency figures rest on.

@@ -57,6 +57,7 @@ fn measure(row: &CallRow) -> Measure {
         new_tool: false,
         arguments: 0,
         text_arguments: 0,
+        sourced_arguments: 0,
         argument_entropy_millibits: 0,
         shape: None,
         request_bytes: 0,

@@ -24,6 +24,8 @@ pub struct Aggregate {
     /// Of those, texts, and their entropies in thousandths of a bit per byte.
     pub text_arguments: i64,
     pub argument_entropy_millibits: i64,
+    /// Arguments whose value an earlier result of their session held.
+    pub sourced_arguments: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer.
@@ -49,6 +51,7 @@ impl Aggregate {
             new_tools: i64::from(call.new_tool),
             arguments: i64::from(call.arguments),
             text_arguments: i64::from(call.text_arguments),
+            sourced_arguments: i64::from(call.sourced_arguments),
             argument_entropy_millibits: i64::from(call.argument_entropy_millibits),
             request_bytes: call.request_bytes as i64,
             response_bytes: call.response_bytes as i64,
@@ -71,7 +74,7 @@ impl Aggregate {
         rare::unboxed(&self.reported)
     }
 
-    fn sums(&mut self) -> [&mut i64; 13] {
+    fn sums(&mut self) -> [&mut i64; 14] {
         [
             &mut self.calls,
             &mut self.errors,
@@ -81,6 +84,7 @@ impl Aggregate {
             &mut self.new_tools,
             &mut self.arguments,
             &mut self.text_arguments,
+            &mut self.sourced_arguments,
             &mut self.argument_entropy_millibits,
             &mut self.request_bytes,
             &mut self.response_bytes,
@@ -128,6 +132,7 @@ impl Semigroup for Aggregate {
         self.new_tools += other.new_tools;
         self.arguments += other.arguments;
         self.text_arguments += other.text_arguments;
+        self.sourced_arguments += other.sourced_arguments;
         self.argument_entropy_millibits += other.argument_entropy_millibits;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;

@@ -390,6 +390,7 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         distinct_shapes: sum.sketch.distinct_shapes(),
         arguments: sum.arguments,
         text_arguments: sum.text_arguments,
+        sourced_arguments: sum.sourced_arguments,
         argument_entropy_millibits: sum.argument_entropy_millibits,
         request_bytes: sum.request_bytes,
         response_bytes: sum.response_bytes,

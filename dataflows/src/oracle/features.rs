@@ -92,6 +92,7 @@ fn features(parts_calls: &[OfPart<'_>]) -> FeatureRow {
         },
         arguments: leaves(calls()).count() as i64,
         text_arguments: leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String).count() as i64,
+        sourced_arguments: leaves(calls()).filter(|leaf| !leaf.source.is_empty()).count() as i64,
         argument_entropy_millibits: {
             let texts = leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String);
             texts.map(|leaf| i64::from(leaf.entropy_millibits)).sum()

@@ -71,6 +71,8 @@ pub struct Measure {
     /// Arguments that are listed, those of them that are texts, and the sum of the texts' entropies.
     pub arguments: u32,
     pub text_arguments: u32,
+    /// Arguments whose value an earlier result of the session held.
+    pub sourced_arguments: u32,
     pub argument_entropy_millibits: u32,
     /// Digest of the shape of the arguments; `None` = nobody looked at them.
     pub shape: Option<u64>,

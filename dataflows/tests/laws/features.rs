@@ -42,8 +42,8 @@ proptest! {
                         (sum.hosts, sum.new_tools, sum.sketch.distinct_tools(), sum.sketch.distinct_shapes())
                     );
                     prop_assert_eq!(
-                        (row.arguments, row.text_arguments, row.argument_entropy_millibits),
-                        (sum.arguments, sum.text_arguments, sum.argument_entropy_millibits)
+                        (row.arguments, row.text_arguments, row.sourced_arguments, row.argument_entropy_millibits),
+                        (sum.arguments, sum.text_arguments, sum.sourced_arguments, sum.argument_entropy_millibits)
                     );
                 }
             }

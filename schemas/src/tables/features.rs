@@ -46,6 +46,7 @@ pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
         .number_or_null::<Int64Type>("distinct_shapes", |row| Some(row.distinct_shapes))
         .number_or_null::<Int64Type>("arguments", |row| Some(row.arguments))
         .number_or_null::<Int64Type>("text_arguments", |row| Some(row.text_arguments))
+        .number_or_null::<Int64Type>("sourced_arguments", |row| Some(row.sourced_arguments))
         .number_or_null::<Int64Type>("argument_entropy_millibits", |row| Some(row.argument_entropy_millibits))
         .source(|row| row.source)
         .into_batch()

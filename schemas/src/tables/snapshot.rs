@@ -48,6 +48,7 @@ pub struct LiveFeature {
     pub new_tools: i64,
     pub arguments: i64,
     pub text_arguments: i64,
+    pub sourced_arguments: i64,
     pub argument_entropy_millibits: i64,
     pub distinct_tools: i64,
     pub distinct_shapes: i64,
@@ -92,6 +93,7 @@ pub fn features(rows: &[LiveFeature]) -> RecordBatch {
         .number::<Int64Type>("new_tools", |row| row.new_tools)
         .number::<Int64Type>("arguments", |row| row.arguments)
         .number::<Int64Type>("text_arguments", |row| row.text_arguments)
+        .number::<Int64Type>("sourced_arguments", |row| row.sourced_arguments)
         .number::<Int64Type>("argument_entropy_millibits", |row| row.argument_entropy_millibits)
         .number::<Int64Type>("distinct_tools", |row| row.distinct_tools)
         .number::<Int64Type>("distinct_shapes", |row| row.distinct_shapes)

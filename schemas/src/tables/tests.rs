@@ -154,6 +154,7 @@ fn features_and_models_are_changes() {
         distinct_shapes: 2,
         arguments: 7,
         text_arguments: 5,
+        sourced_arguments: 4,
         argument_entropy_millibits: 15250,
         request_bytes: 600,
         response_bytes: 900,

@@ -264,6 +264,7 @@ pub(super) fn feature(source: Source, tick: u64) -> FeatureRow {
         distinct_shapes: 0,
         arguments: 0,
         text_arguments: 0,
+        sourced_arguments: 0,
         argument_entropy_millibits: 0,
         request_bytes: 200,
         response_bytes: 300,
