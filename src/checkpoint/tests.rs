@@ -111,11 +111,25 @@ fn a_form_that_is_not_known_is_named() {
     assert!(matches!(error, CheckpointError::OtherFormat { found: 99, .. }), "{error}");
 }
 
+fn fixture(form: u32) -> Checkpoints {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/checkpoint_{form}"));
+    Checkpoints::look(&dir).expect("a fixture of each form is kept")
+}
+
+/// A start then goes by the log, or says what is missing.
+#[test]
+fn a_checkpoint_of_an_older_form_is_named_as_one() {
+    let all = fixture(1);
+    let entry = all.entries().last().expect("one checkpoint");
+    let error = all.read(entry).expect_err("no longer read");
+    assert!(matches!(error, CheckpointError::OtherFormat { found: 1, .. }), "{error}");
+    assert!(!error.is_lasting(), "an older program reads it: it is not set aside");
+}
+
 /// State that changed its form without a new number would be read as something else.
 #[test]
-fn a_checkpoint_of_each_form_is_read() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/checkpoint_{FORMAT}"));
-    let all = Checkpoints::look(&dir).expect("a fixture of each form is kept");
+fn a_checkpoint_of_this_form_is_read() {
+    let all = fixture(FORMAT);
     let image = all.entries().last().map(|entry| all.read(entry)).expect("one checkpoint").expect("readable");
     let settings = GraphSettings {
         partitions: 8,
