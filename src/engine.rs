@@ -153,13 +153,6 @@ impl Drawn {
     }
 }
 
-impl From<Image> for Drawn {
-    fn from(image: Image) -> Self {
-        let Image { tick, watermark, sections } = image;
-        Self { tick, watermark, draft: sections.into() }
-    }
-}
-
 /// What a worker has to do with an image under way.
 #[derive(Default)]
 struct Drawing {
@@ -309,17 +302,18 @@ impl Engine {
                 };
                 graph.step(worker, &tick);
                 let took = started.elapsed();
-                drawing.go_on(&mut graph, SLICE_BYTES);
-                if let Some(image) = graph.gathered()
-                    && let Some(collector) = drawing.collector.take()
-                {
-                    (collector.done)(image.into(), std::mem::take(&mut drawing.pause));
-                }
                 if let Some((on_output, learned)) = &mut output {
                     for output in graph.take_outputs() {
                         on_output(Arc::clone(&tick), output, took);
                     }
                     learned.send_replace(Some(tick.tick));
+                }
+                // Whoever waits for the tick's results need not wait for the slice.
+                drawing.go_on(&mut graph, SLICE_BYTES);
+                if let Some((tick, watermark, draft)) = graph.gathered()
+                    && let Some(collector) = drawing.collector.take()
+                {
+                    (collector.done)(Drawn { tick, watermark, draft }, std::mem::take(&mut drawing.pause));
                 }
             }
             drawing.go_on(&mut graph, usize::MAX);

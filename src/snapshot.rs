@@ -161,6 +161,8 @@ fn features_of(cache: &Cache) -> Vec<LiveFeature> {
             arguments: sum.arguments,
             text_arguments: sum.text_arguments,
             sourced_arguments: sum.sourced_arguments,
+            shape_millibits: sum.shape_millibits,
+            fresh_millibits: sum.fresh_millibits,
             argument_entropy_millibits: sum.argument_entropy_millibits,
             distinct_tools: sum.sketch.distinct_tools(),
             distinct_shapes: sum.sketch.distinct_shapes(),

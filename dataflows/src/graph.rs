@@ -46,7 +46,7 @@ pub use sketch::Sketch;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
-use crate::image::{Draft, Image, Section};
+use crate::image::{Draft, Section};
 use crate::model::{ModelSlot, Publisher};
 use crate::sessions::Settings;
 use resume::{Imaging, Kept};
@@ -68,7 +68,7 @@ pub struct Graph {
     kept: Kept,
     /// Where there are several processes.
     post: Option<post::Post>,
-    gathered: Option<Image>,
+    gathered: Option<(Tick, Micros, Draft)>,
     /// An image under way, and, where there are several processes, who is to have it.
     imaging: Option<Imaging>,
     asked: Option<(Tick, Micros)>,
@@ -176,7 +176,7 @@ impl Graph {
     }
 
     /// What was asked for, once it is there.
-    pub const fn gathered(&mut self) -> Option<Image> {
+    pub const fn gathered(&mut self) -> Option<(Tick, Micros, Draft)> {
         self.gathered.take()
     }
 

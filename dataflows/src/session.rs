@@ -89,7 +89,29 @@ pub struct CallFact {
     pub texts: u16,
     /// It is the first call of its tool in its session.
     pub first_of_tool: bool,
+    pub novelty: Novelty,
     pub leaves: Box<[LeafFact]>,
+}
+
+/// How new a call was when it was asked for, as the request path said: recorded with the call, so it stays what it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Novelty {
+    /// Of the shape of its arguments, thousandths of a bit.
+    pub shape_millibits: u32,
+    /// Of their values, added up.
+    pub fresh_millibits: u32,
+}
+
+impl Novelty {
+    fn of(message: &v1::Message) -> Self {
+        let assessment = message.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref());
+        let said = |kind| {
+            let term = assessment.and_then(|assessment| assessment.terms.iter().find(|term| term.kind() == kind));
+            // What an event claims beyond what fits is cut off.
+            term.map_or(0, |term| (term.value * 1_000.0).round() as u32)
+        };
+        Self { shape_millibits: said(v1::TermKind::ShapeBits), fresh_millibits: said(v1::TermKind::FreshBits) }
+    }
 }
 
 /// What of a session's past a call is judged by.
@@ -201,6 +223,7 @@ impl CallFact {
             entropy_millibits: texts().fold(0, |sum, leaf| leaf.entropy_millibits.saturating_add(sum)),
             texts: u16::try_from(texts().count()).unwrap_or(u16::MAX),
             first_of_tool: is_first_of_tool(call, tool),
+            novelty: Novelty::of(message),
             leaves,
         })
     }

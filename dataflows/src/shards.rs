@@ -31,7 +31,7 @@ pub(crate) struct Shards<K, V> {
     writing: Option<Box<Writing<K>>>,
 }
 
-/// An image under way.
+/// An image under way. Entries are sorted when it is put together.
 #[derive(Debug)]
 struct Writing<K> {
     /// The first shard that is not written.
@@ -157,6 +157,7 @@ impl<K: Hash + Eq + Clone, V: Written<K>> Shards<K, V> {
 
     fn grow(&mut self) {
         if self.shards.is_empty() {
+            // Their order must not reach a result: see above.
             self.shards.resize_with(SHARDS, HashMap::default);
             // What comes from now on was not there when an image began.
             if let Some(writing) = &mut self.writing {

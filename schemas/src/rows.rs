@@ -432,6 +432,9 @@ pub struct FeatureRow {
     pub argument_entropy_millibits: i64,
     /// Arguments whose value an earlier result of their session held.
     pub sourced_arguments: i64,
+    /// `shape_bits` and `fresh_bits` of its calls as the request path said them, thousandths of a bit, added up.
+    pub shape_millibits: i64,
+    pub fresh_millibits: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer: what the latency figures rest on.

@@ -58,6 +58,8 @@ fn measure(row: &CallRow) -> Measure {
         arguments: 0,
         text_arguments: 0,
         sourced_arguments: 0,
+        shape_millibits: 0,
+        fresh_millibits: 0,
         argument_entropy_millibits: 0,
         shape: None,
         request_bytes: 0,

@@ -77,7 +77,7 @@ pub fn cell_of(session: &SessionFact) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::model::name_hash;
-    use crate::session::{Answer, CallFact};
+    use crate::session::{Answer, CallFact, Novelty};
     use undercurrent_schemas::ids::Micros;
 
     fn session(tools: &[&str]) -> SessionFact {
@@ -95,6 +95,7 @@ mod tests {
                 entropy_millibits: 0,
                 texts: 0,
                 first_of_tool: false,
+                novelty: Novelty::default(),
                 leaves: Box::new([]),
             };
             session.insert(call, Answer::none(Micros(0)));

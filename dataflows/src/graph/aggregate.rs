@@ -26,6 +26,9 @@ pub struct Aggregate {
     pub argument_entropy_millibits: i64,
     /// Arguments whose value an earlier result of their session held.
     pub sourced_arguments: i64,
+    /// `shape_bits` and `fresh_bits` as the request path said them, in thousandths.
+    pub shape_millibits: i64,
+    pub fresh_millibits: i64,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// Calls with an answer.
@@ -52,6 +55,8 @@ impl Aggregate {
             arguments: i64::from(call.arguments),
             text_arguments: i64::from(call.text_arguments),
             sourced_arguments: i64::from(call.sourced_arguments),
+            shape_millibits: i64::from(call.shape_millibits),
+            fresh_millibits: i64::from(call.fresh_millibits),
             argument_entropy_millibits: i64::from(call.argument_entropy_millibits),
             request_bytes: call.request_bytes as i64,
             response_bytes: call.response_bytes as i64,
@@ -74,7 +79,7 @@ impl Aggregate {
         rare::unboxed(&self.reported)
     }
 
-    fn sums(&mut self) -> [&mut i64; 14] {
+    fn sums(&mut self) -> [&mut i64; 16] {
         [
             &mut self.calls,
             &mut self.errors,
@@ -85,6 +90,8 @@ impl Aggregate {
             &mut self.arguments,
             &mut self.text_arguments,
             &mut self.sourced_arguments,
+            &mut self.shape_millibits,
+            &mut self.fresh_millibits,
             &mut self.argument_entropy_millibits,
             &mut self.request_bytes,
             &mut self.response_bytes,
@@ -133,6 +140,8 @@ impl Semigroup for Aggregate {
         self.arguments += other.arguments;
         self.text_arguments += other.text_arguments;
         self.sourced_arguments += other.sourced_arguments;
+        self.shape_millibits += other.shape_millibits;
+        self.fresh_millibits += other.fresh_millibits;
         self.argument_entropy_millibits += other.argument_entropy_millibits;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;

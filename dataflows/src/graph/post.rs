@@ -21,7 +21,7 @@ use undercurrent_schemas::ids::{Micros, Tick};
 
 use super::resume::{Start, place};
 use super::{GraphSettings, copies};
-use crate::image::{Draft, Image, ImageError, Kind, Section};
+use crate::image::{Draft, Image, ImageError, Kind, Run, Section};
 
 /// Bytes of a section that travel at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -64,12 +64,16 @@ pub(super) struct Post {
 enum Outbox {
     #[default]
     Empty,
-    /// Its sections are put together on a thread of their own.
-    Making((Tick, Micros), JoinHandle<Vec<Section>>),
+    /// Its letters are written on a thread of their own: they are as large as the image.
+    Writing(JoinHandle<VecDeque<Letter>>),
     Letters(VecDeque<Letter>),
 }
 
-type Parts = BTreeMap<(u8, u32), Vec<u8>>;
+/// The pieces of each section as they came: what grew in one place would have to be moved now and then.
+type Parts = BTreeMap<(u8, u32), Vec<Vec<u8>>>;
+
+/// An image that came together.
+pub(super) type Gathered = (Tick, Micros, Draft);
 
 impl Post {
     pub(super) fn open(worker: &mut Worker) -> Self {
@@ -112,7 +116,7 @@ impl Post {
 
     /// Takes what has arrived by a tick that is over. Whether an image after it is asked for, and whether one before it has
     /// come together. Others may be further: what they ask for is for the next tick.
-    pub(super) fn take(&mut self, at: Tick) -> (Option<(Tick, Micros)>, Option<Image>) {
+    pub(super) fn take(&mut self, at: Tick) -> (Option<(Tick, Micros)>, Option<Gathered>) {
         let mut asked = None;
         let arrived = std::mem::take(&mut *self.arrived.borrow_mut());
         for letter in arrived {
@@ -121,7 +125,7 @@ impl Post {
                 What::Word => asked = Some((letter.tick, letter.watermark)),
                 What::Piece { kind, number, bytes } => {
                     let parts = self.parts.get_or_insert_with(|| (letter.tick, letter.watermark, Parts::new()));
-                    parts.2.entry((kind, number)).or_default().extend(bytes);
+                    parts.2.entry((kind, number)).or_default().push(bytes);
                 }
                 What::End => self.ended += 1,
             }
@@ -130,25 +134,27 @@ impl Post {
     }
 
     /// All that has come.
-    fn whole(&mut self) -> Option<Image> {
+    fn whole(&mut self) -> Option<Gathered> {
         self.ended = 0;
         let (tick, watermark, parts) = self.parts.take()?;
-        Some(Image::of(tick, watermark, sections(parts)))
+        Some((tick, watermark, draft(parts)))
     }
 
     /// Has what this worker kept after a tick sent to the first, by and by.
-    pub(super) fn post(&mut self, at: (Tick, Micros), draft: Draft) {
-        self.outbox = Outbox::Making(at, std::thread::spawn(move || draft.sections()));
+    pub(super) fn post(&mut self, (tick, watermark): (Tick, Micros), draft: Draft) {
+        let letter = move |what| Letter { to: 0, tick, watermark, what };
+        let write = move || {
+            let sections = draft.sections();
+            sections.iter().flat_map(pieces).chain([What::End]).map(letter).collect()
+        };
+        self.outbox = Outbox::Writing(std::thread::spawn(write));
     }
 
     /// Sends about so many bytes more, if there is anything to send.
     pub(super) fn send(&mut self, bytes: usize) {
         self.outbox = match std::mem::take(&mut self.outbox) {
-            Outbox::Making((tick, watermark), making) if making.is_finished() => {
-                let sections = making.join().expect("putting bytes together does not panic");
-                let letter = |what| Letter { to: 0, tick, watermark, what };
-                let pieces = sections.iter().flat_map(pieces).chain([What::End]);
-                Outbox::Letters(pieces.map(letter).collect())
+            Outbox::Writing(writing) if writing.is_finished() => {
+                Outbox::Letters(writing.join().expect("putting bytes together does not panic"))
             }
             other => other,
         };
@@ -181,7 +187,7 @@ impl Post {
         self.input.advance_to(1);
         worker.step_or_park_while(None, || self.probe.less_than(&1));
         let (dealt, _) = self.take(Tick(u64::MAX));
-        let mine = self.whole();
+        let mine = self.whole().map(|(tick, watermark, draft)| draft.image(tick, watermark));
         dealt.map(|(tick, watermark)| mine.unwrap_or_else(|| Image::of(tick, watermark, Vec::new())))
     }
 }
@@ -208,7 +214,12 @@ fn pieces(section: &Section) -> impl Iterator<Item = What> {
     pieces.map(move |piece| What::Piece { kind, number, bytes: piece.to_vec() })
 }
 
-fn sections(parts: Parts) -> Vec<Section> {
-    let section = |((kind, number), bytes)| Some(Section { kind: Kind::from_number(kind)?, number, bytes });
-    parts.into_iter().filter_map(section).collect()
+fn draft(parts: Parts) -> Draft {
+    let mut draft = Draft::default();
+    for ((kind, number), pieces) in parts {
+        if let Some(kind) = Kind::from_number(kind) {
+            draft.push(kind, number, pieces.into_iter().map(Run::Bytes).collect());
+        }
+    }
+    draft
 }

@@ -391,6 +391,8 @@ fn feature_row(key: &WindowKey, entity: &Entity, sum: &Aggregate, diff: i64) -> 
         arguments: sum.arguments,
         text_arguments: sum.text_arguments,
         sourced_arguments: sum.sourced_arguments,
+        shape_millibits: sum.shape_millibits,
+        fresh_millibits: sum.fresh_millibits,
         argument_entropy_millibits: sum.argument_entropy_millibits,
         request_bytes: sum.request_bytes,
         response_bytes: sum.response_bytes,

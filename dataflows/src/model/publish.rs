@@ -38,17 +38,17 @@ pub struct Publisher {
 }
 
 /// The model as it was when an image began.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Writing {
     /// The first shard that is not written.
     next: usize,
-    /// Of the others: what counts have changed since, as they were.
+    /// Of the others: what counts have changed since, as they were. In no order: all are sorted when they are put together.
     changed: HashMap<Entry, u64, RandomState>,
     written: Written,
 }
 
 /// A model's counts, by shard, in any order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Written(Vec<Vec<(Entry, u64)>>);
 
 impl Sorted for Written {
@@ -108,8 +108,7 @@ impl Publisher {
 
     /// Begins an image of the counts of the model that is live now.
     pub(crate) fn begin_image(&mut self) {
-        let (changed, written) = (HashMap::default(), Written(Vec::new()));
-        self.writing = Some(Box::new(Writing { next: 0, changed, written }));
+        self.writing = Some(Box::default());
     }
 
     /// Writes about so many bytes more, which are taken off; true once all is written.
@@ -132,7 +131,7 @@ impl Publisher {
     /// The counts of the model that was live when the image began.
     pub(crate) fn finish_image(&mut self) -> Written {
         self.go_on(&mut usize::MAX.clone());
-        self.writing.take().map_or_else(|| Written(Vec::new()), |writing| writing.written)
+        self.writing.take().map(|writing| writing.written).unwrap_or_default()
     }
 
     /// The model that was published last.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::rows::{CallOutcome, EntityKind, FeatureRow, ReportedSums, Source};
 use undercurrent_schemas::text::Text;
-use undercurrent_schemas::v1::{self, CallFacts, Leaf, LeafType};
+use undercurrent_schemas::v1::{self, CallFacts, Leaf, LeafType, TermKind};
 
 use super::{Call, Part};
 use crate::graph::{Sketch, Window};
@@ -93,6 +93,8 @@ fn features(parts_calls: &[OfPart<'_>]) -> FeatureRow {
         arguments: leaves(calls()).count() as i64,
         text_arguments: leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String).count() as i64,
         sourced_arguments: leaves(calls()).filter(|leaf| !leaf.source.is_empty()).count() as i64,
+        shape_millibits: calls().map(|call| said(call, TermKind::ShapeBits)).sum(),
+        fresh_millibits: calls().map(|call| said(call, TermKind::FreshBits)).sum(),
         argument_entropy_millibits: {
             let texts = leaves(calls()).filter(|leaf| leaf.r#type() == LeafType::String);
             texts.map(|leaf| i64::from(leaf.entropy_millibits)).sum()
@@ -126,6 +128,13 @@ fn is_first_of_tool(call: &Call<'_>) -> bool {
         let is_known = facts.earlier_tools.contains(&name_hash(&[&call.request.target]));
         facts.shape != 0 && facts.earlier_tools.len() < EARLIER_TOOLS_MAX && !is_known
     })
+}
+
+/// What the request path said of a call, in thousandths.
+fn said(call: &Call<'_>, kind: TermKind) -> i64 {
+    let assessment = call.request.verdict.as_ref().and_then(|verdict| verdict.assessment.as_ref());
+    let term = assessment.and_then(|assessment| assessment.terms.iter().find(|term| term.kind() == kind));
+    term.map_or(0, |term| (term.value * 1_000.0).round() as i64)
 }
 
 /// The value at this rank, as exactly as a sketch tells values apart.

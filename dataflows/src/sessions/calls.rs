@@ -221,6 +221,8 @@ impl Measure {
             arguments: call.leaves.len() as u32,
             text_arguments: u32::from(call.texts),
             sourced_arguments: call.leaves.iter().map(|leaf| u32::from(leaf.has_source())).sum(),
+            shape_millibits: call.novelty.shape_millibits,
+            fresh_millibits: call.novelty.fresh_millibits,
             argument_entropy_millibits: call.entropy_millibits,
             shape: (call.shape != 0).then_some(call.shape),
             request_bytes: u64::from(call.request_bytes),

@@ -73,6 +73,9 @@ pub struct Measure {
     pub text_arguments: u32,
     /// Arguments whose value an earlier result of the session held.
     pub sourced_arguments: u32,
+    /// `shape_bits` and `fresh_bits` as the request path said them, in thousandths.
+    pub shape_millibits: u32,
+    pub fresh_millibits: u32,
     pub argument_entropy_millibits: u32,
     /// Digest of the shape of the arguments; `None` = nobody looked at them.
     pub shape: Option<u64>,

@@ -45,6 +45,10 @@ proptest! {
                         (row.arguments, row.text_arguments, row.sourced_arguments, row.argument_entropy_millibits),
                         (sum.arguments, sum.text_arguments, sum.sourced_arguments, sum.argument_entropy_millibits)
                     );
+                    prop_assert_eq!(
+                        (row.shape_millibits, row.fresh_millibits),
+                        (sum.shape_millibits, sum.fresh_millibits)
+                    );
                 }
             }
         }

@@ -33,6 +33,8 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
                 arguments: u32::from(request_bytes % 7),
                 text_arguments: u32::from(request_bytes % 7 / 2),
                 sourced_arguments: u32::from(request_bytes % 4),
+                shape_millibits: u32::from(request_bytes % 4),
+                fresh_millibits: u32::from(request_bytes % 4),
                 argument_entropy_millibits: u32::from(response_bytes),
                 shape: (response_bytes % 3 > 0).then_some(u64::from(response_bytes) << 48),
                 request_bytes: request_bytes.into(),

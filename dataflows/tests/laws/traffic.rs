@@ -251,7 +251,10 @@ fn call_facts(tool: u8, arguments: &[Argument], earlier_tools: &[u64]) -> v1::Ca
 }
 
 fn verdict(score: u8) -> v1::Verdict {
-    let assessment = v1::Assessment { score: f64::from(score), p_value: 0.5, ..v1::Assessment::default() };
+    let term = |kind: v1::TermKind, value| v1::Term { kind: kind.into(), value, ..v1::Term::default() };
+    let said = f64::from(score) / 3.0;
+    let terms = vec![term(v1::TermKind::ShapeBits, said), term(v1::TermKind::FreshBits, said * 7.0)];
+    let assessment = v1::Assessment { score: f64::from(score), p_value: 0.5, terms, ..v1::Assessment::default() };
     v1::Verdict { assessment: Some(assessment), ..v1::Verdict::default() }
 }
 

@@ -47,6 +47,8 @@ pub fn batch(rows: &[FeatureRow]) -> RecordBatch {
         .number_or_null::<Int64Type>("arguments", |row| Some(row.arguments))
         .number_or_null::<Int64Type>("text_arguments", |row| Some(row.text_arguments))
         .number_or_null::<Int64Type>("sourced_arguments", |row| Some(row.sourced_arguments))
+        .number_or_null::<Int64Type>("shape_millibits", |row| Some(row.shape_millibits))
+        .number_or_null::<Int64Type>("fresh_millibits", |row| Some(row.fresh_millibits))
         .number_or_null::<Int64Type>("argument_entropy_millibits", |row| Some(row.argument_entropy_millibits))
         .source(|row| row.source)
         .into_batch()

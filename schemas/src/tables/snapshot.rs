@@ -49,6 +49,9 @@ pub struct LiveFeature {
     pub arguments: i64,
     pub text_arguments: i64,
     pub sourced_arguments: i64,
+    /// `shape_bits` and `fresh_bits` of its calls as the request path said them, thousandths of a bit, added up.
+    pub shape_millibits: i64,
+    pub fresh_millibits: i64,
     pub argument_entropy_millibits: i64,
     pub distinct_tools: i64,
     pub distinct_shapes: i64,
@@ -94,6 +97,8 @@ pub fn features(rows: &[LiveFeature]) -> RecordBatch {
         .number::<Int64Type>("arguments", |row| row.arguments)
         .number::<Int64Type>("text_arguments", |row| row.text_arguments)
         .number::<Int64Type>("sourced_arguments", |row| row.sourced_arguments)
+        .number::<Int64Type>("shape_millibits", |row| row.shape_millibits)
+        .number::<Int64Type>("fresh_millibits", |row| row.fresh_millibits)
         .number::<Int64Type>("argument_entropy_millibits", |row| row.argument_entropy_millibits)
         .number::<Int64Type>("distinct_tools", |row| row.distinct_tools)
         .number::<Int64Type>("distinct_shapes", |row| row.distinct_shapes)

@@ -155,6 +155,8 @@ fn features_and_models_are_changes() {
         arguments: 7,
         text_arguments: 5,
         sourced_arguments: 4,
+        shape_millibits: 1_500,
+        fresh_millibits: 7_250,
         argument_entropy_millibits: 15250,
         request_bytes: 600,
         response_bytes: 900,

@@ -265,6 +265,8 @@ pub(super) fn feature(source: Source, tick: u64) -> FeatureRow {
         arguments: 0,
         text_arguments: 0,
         sourced_arguments: 0,
+        shape_millibits: 0,
+        fresh_millibits: 0,
         argument_entropy_millibits: 0,
         request_bytes: 200,
         response_bytes: 300,
