@@ -25,8 +25,9 @@ pub(crate) trait Written<K> {
 /// Looked up; what is read of it in any order must not reach a result.
 #[derive(Debug)]
 pub(crate) struct Shards<K, V> {
-    /// None before the first entry: many of these stay empty.
+    /// None before the first entry: many of these stay empty. What is written of them is put in order first.
     shards: Vec<HashMap<K, V, RandomState>>,
+    /// Says which shard, not in which order.
     hasher: RandomState,
     writing: Option<Box<Writing<K>>>,
 }
@@ -36,7 +37,7 @@ pub(crate) struct Shards<K, V> {
 struct Writing<K> {
     /// The first shard that is not written.
     next: usize,
-    /// Of the others: what has changed, or came.
+    /// Of the others: what has changed, or came; only looked up, so in any order.
     changed: HashSet<K, RandomState>,
     pieces: Pieces<K>,
 }
@@ -57,7 +58,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        Self { shards: Vec::new(), hasher: RandomState::default(), writing: None }
+        Self { shards: Vec::new(), hasher: Default::default(), writing: None }
     }
 }
 
@@ -124,7 +125,8 @@ impl<K: Hash + Eq + Clone, V: Written<K>> Shards<K, V> {
 
     /// From now on, what is in the map at this moment is to be written.
     pub(crate) fn begin(&mut self) {
-        self.writing = Some(Box::new(Writing { next: 0, changed: HashSet::default(), pieces: Pieces::default() }));
+        let (changed, pieces) = Default::default();
+        self.writing = Some(Box::new(Writing { next: 0, changed, pieces }));
     }
 
     /// Writes about so many bytes more, which are taken off; true once all is written.
@@ -157,8 +159,7 @@ impl<K: Hash + Eq + Clone, V: Written<K>> Shards<K, V> {
 
     fn grow(&mut self) {
         if self.shards.is_empty() {
-            // Their order must not reach a result: see above.
-            self.shards.resize_with(SHARDS, HashMap::default);
+            self.shards.resize_with(SHARDS, Default::default);
             // What comes from now on was not there when an image began.
             if let Some(writing) = &mut self.writing {
                 writing.next = SHARDS;
