@@ -7,6 +7,7 @@
 //! is left out says so and why. The same state gives the same bytes, however many workers held it, and however the writing
 //! was cut into slices between the ticks that followed.
 
+use bincode::{DefaultOptions, Options};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use undercurrent_schemas::ids::{Micros, Tick};
@@ -57,6 +58,16 @@ pub struct Section {
     /// Of a partition its number, of panes the worker's.
     pub number: u32,
     pub bytes: Vec<u8>,
+}
+
+/// The form in bytes: integers take as many as they need, and most are small.
+pub(crate) fn form() -> impl Options {
+    DefaultOptions::new()
+}
+
+/// Appends what has a form in bytes.
+pub(crate) fn put<T: Serialize + ?Sized>(what: &T, to: &mut Vec<u8>) {
+    form().serialize_into(to, what).expect("what is kept in memory has a form in bytes");
 }
 
 /// What sorts itself before it is written. Whoever keeps it has no time for that.
@@ -174,7 +185,7 @@ impl Image {
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, section: &Section) -> Result<T, ImageError> {
-        bincode::deserialize(&section.bytes).map_err(|error| ImageError::Section {
+        form().deserialize(&section.bytes).map_err(|error| ImageError::Section {
             tick: self.tick,
             kind: section.kind,
             number: section.number,
@@ -185,7 +196,8 @@ impl Image {
 
 impl Section {
     pub(crate) fn encode<T: Serialize>(kind: Kind, number: u32, state: &T) -> Self {
-        let bytes = bincode::serialize(state).expect("what is kept in memory has a form in bytes");
+        let mut bytes = Vec::new();
+        put(state, &mut bytes);
         Self { kind, number, bytes }
     }
 }
@@ -193,7 +205,9 @@ impl Section {
 impl Run {
     /// The form in bytes of what is small.
     pub(crate) fn of<T: Serialize>(state: &T) -> Self {
-        Self::Bytes(bincode::serialize(state).expect("what is kept in memory has a form in bytes"))
+        let mut bytes = Vec::new();
+        put(state, &mut bytes);
+        Self::Bytes(bytes)
     }
 
     pub(crate) fn sorted(of: impl Sorted + 'static) -> Self {

@@ -10,9 +10,9 @@ use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
-use crate::image::Sorted;
+use crate::image::{Sorted, put};
 
 /// How many: with a million entries, writing one takes a few milliseconds.
 pub(crate) const SHARDS: usize = 256;
@@ -212,11 +212,6 @@ impl<K: Ord + Send> Sorted for Pieces<K> {
     }
 }
 
-/// Appends what has a form in bytes.
-pub(crate) fn put<T: Serialize + ?Sized>(what: &T, to: &mut Vec<u8>) {
-    bincode::serialize_into(to, what).expect("what is kept in memory has a form in bytes");
-}
-
 impl<K: Hash + Eq + Clone, V: Written<K>> FromIterator<(K, V)> for Shards<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut shards = Self::default();
@@ -239,9 +234,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use bincode::Options as _;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::image::form;
 
     impl Written<u16> for u32 {
         fn write(&self, key: &u16, to: &mut Vec<u8>) {
@@ -293,8 +290,8 @@ mod tests {
             there.sort_unstable();
             after.iter().for_each(|step| take(&mut map, step));
             let bytes = written(map.finish());
-            prop_assert_eq!(&bytes, &bincode::serialize(&there).expect("bytes"));
-            let again: Shards<u16, u32> = bincode::deserialize(&bytes).expect("they are read again");
+            prop_assert_eq!(&bytes, &form().serialize(&there).expect("bytes"));
+            let again: Shards<u16, u32> = form().deserialize(&bytes).expect("they are read again");
             prop_assert_eq!(again.iter().count(), there.len());
             prop_assert!(there.iter().all(|(key, value)| again.get(key) == Some(value)));
         }

@@ -71,8 +71,10 @@ pub const EVENTS_LATE: Name =
 pub const EVENTS_DUPLICATE: Name = Name("undercurrent_events_duplicate_total", "Events dropped as seen before.");
 pub const RECORDS_CORRUPT: Name =
     Name("undercurrent_records_corrupt_total", "Records of the log that could not be decoded.");
-pub const CHECKPOINT_PAUSE: Name =
-    Name("undercurrent_checkpoint_pause_seconds", "Time for which learning stood still to say what it knows.");
+pub const CHECKPOINT_PAUSE: Name = Name(
+    "undercurrent_checkpoint_pause_seconds",
+    "Longest time for which a worker drew a checkpoint and did nothing else.",
+);
 pub const CHECKPOINT_DURATION: Name =
     Name("undercurrent_checkpoint_duration_seconds", "Time of writing a checkpoint, beside learning.");
 pub const CHECKPOINT_BYTES: Name = Name("undercurrent_checkpoint_bytes", "Size of the newest checkpoint.");

@@ -25,9 +25,9 @@ use undercurrent_schemas::text::Text;
 use super::aggregate::Aggregate;
 use super::sessions::Measured;
 use super::windows::{Entity, EntityKey, WindowSettings};
-use crate::image::Run;
+use crate::image::{Run, put};
 use crate::sessions::Measure;
-use crate::shards::{Pieces, Shards, Written, put};
+use crate::shards::{Pieces, Shards, Written};
 
 /// One entity in one pane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
-use crate::image::Run;
+use crate::image::{Run, put};
 use crate::sessions::Measure;
-use crate::shards::{Shards, Written, put};
+use crate::shards::{Shards, Written};
 use crate::shared;
 
 /// A kind of window: `size_us` long, one every `hop_us`.

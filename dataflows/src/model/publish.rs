@@ -10,8 +10,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use foldhash::fast::RandomState;
 
 use super::{Entry, Model, ModelChange};
-use crate::image::Sorted;
-use crate::shards::{SHARDS, put};
+use crate::image::{Sorted, put};
+use crate::shards::SHARDS;
 
 /// Where readers find the live model; empty until the first is published. Cheap to clone.
 #[derive(Clone, Debug, Default)]

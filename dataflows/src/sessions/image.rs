@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use undercurrent_schemas::ids::Micros;
 
 use super::{PartitionSessions, Session, Sessions, Settings};
-use crate::image::Run;
-use crate::shards::{Written, put};
+use crate::image::{Run, put};
+use crate::shards::Written;
 
 impl Written<Arc<str>> for Session {
     fn write(&self, _: &Arc<str>, to: &mut Vec<u8>) {
