@@ -123,3 +123,27 @@ fn item(bytes: &[u8]) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+/// Removes the first journal of a database that was never made whole: without the marker that is written last, without
+/// tables, and without a byte that says anything. False where it is not so: then nothing is touched.
+pub(super) fn remove_unbegun(path: &Path) -> io::Result<bool> {
+    let first = path.join("0.jnl");
+    let has_tables = std::fs::read_dir(path.join("keyspaces")).is_ok_and(|mut tables| tables.next().is_some());
+    if path.join("version").try_exists()? || has_tables || !first.try_exists()? {
+        return Ok(false);
+    }
+    let mut bytes = io::BufReader::new(std::fs::File::open(&first)?);
+    loop {
+        let read = io::BufRead::fill_buf(&mut bytes)?;
+        if read.is_empty() {
+            break;
+        }
+        if read.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let count = read.len();
+        io::BufRead::consume(&mut bytes, count);
+    }
+    std::fs::remove_file(first)?;
+    Ok(true)
+}

@@ -290,6 +290,14 @@ fn open_whole(path: &Path) -> Result<Tables, LogError> {
             journal::cut(&file, at).map_err(journal)?;
             Tables::open(path)
         }
+        // It stopped there with the lock in its hand, so nobody else is making it.
+        (Err(fjall::Error::Io(error)), _) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            if !journal::remove_unbegun(path).map_err(journal)? {
+                return Err(LogError::opening(path, fjall::Error::Io(error)));
+            }
+            tracing::warn!(log = %path.display(), "whoever began to make this log was stopped before it was one");
+            Tables::open(path)
+        }
         (opened, _) => opened,
     }
     .map_err(|source| LogError::opening(path, source))

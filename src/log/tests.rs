@@ -383,3 +383,20 @@ proptest! {
         prop_assert_eq!(again.append(event("s", 0)), Ok(Sequence(appended as u64 + 1)));
     }
 }
+
+/// A kill while a log is made for the first time.
+#[test]
+fn a_log_that_was_never_made_whole_is_made_anew() {
+    let made = |journal: &[u8]| {
+        let dir = TempDir::new().expect("a directory");
+        std::fs::create_dir(dir.path().join("keyspaces")).expect("made");
+        std::fs::write(dir.path().join("0.jnl"), journal).expect("written");
+        dir
+    };
+    let dir = made(&[0; 64]);
+    drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("nothing was in it"));
+    drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("it is one now"));
+    let dir = made(b"something");
+    assert!(EmbeddedLog::open(dir.path(), LogOptions::replay()).is_err(), "what may be a log is not removed");
+    assert!(dir.path().join("0.jnl").exists());
+}

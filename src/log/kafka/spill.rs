@@ -14,6 +14,7 @@ use prost::Message as _;
 use undercurrent_schemas::ids::Micros;
 use undercurrent_schemas::v1;
 
+use super::super::journal;
 use super::KafkaLogError;
 
 const STATE: &[u8] = b"state";
@@ -47,7 +48,16 @@ impl fmt::Debug for Spill {
 
 impl Spill {
     pub(super) fn open(path: &Path) -> Result<Self, KafkaLogError> {
-        Self::try_open(path).map_err(|source| KafkaLogError::OpenSpill { path: path.to_owned(), source })
+        let opened = match Self::try_open(path) {
+            Err(fjall::Error::Io(error))
+                if error.kind() == std::io::ErrorKind::AlreadyExists
+                    && journal::remove_unbegun(path).unwrap_or(false) =>
+            {
+                Self::try_open(path)
+            }
+            opened => opened,
+        };
+        opened.map_err(|source| KafkaLogError::OpenSpill { path: path.to_owned(), source })
     }
 
     fn try_open(path: &Path) -> fjall::Result<Self> {
