@@ -148,7 +148,8 @@ impl<K: Hash + Eq + Clone, V: Written<K>> Shards<K, V> {
 
     /// What was in the map when writing began.
     pub(crate) fn finish(&mut self) -> Pieces<K> {
-        self.go_on(&mut usize::MAX.clone());
+        let mut all = usize::MAX;
+        self.go_on(&mut all);
         self.writing.take().map(|writing| writing.pieces).unwrap_or_default()
     }
 

@@ -130,7 +130,8 @@ impl Publisher {
 
     /// The counts of the model that was live when the image began.
     pub(crate) fn finish_image(&mut self) -> Written {
-        self.go_on(&mut usize::MAX.clone());
+        let mut all = usize::MAX;
+        self.go_on(&mut all);
         self.writing.take().map(|writing| writing.written).unwrap_or_default()
     }
 
