@@ -124,9 +124,24 @@ fn item(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Opens a database. One whose maker was stopped before it was whole cannot be opened, and is made anew: the maker stopped
+/// with the lock in its hand, so nobody else is making it.
+pub(super) fn open_begun<T>(path: &Path, open: impl Fn(&Path) -> fjall::Result<T>) -> fjall::Result<T> {
+    match open(path) {
+        Err(fjall::Error::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !remove_unbegun(path)? {
+                return Err(fjall::Error::Io(error));
+            }
+            tracing::warn!(log = %path.display(), "whoever began to make this log was stopped before it was one");
+            open(path)
+        }
+        opened => opened,
+    }
+}
+
 /// Removes the first journal of a database that was never made whole: without the marker that is written last, without
 /// tables, and without a byte that says anything. False where it is not so: then nothing is touched.
-pub(super) fn remove_unbegun(path: &Path) -> io::Result<bool> {
+fn remove_unbegun(path: &Path) -> io::Result<bool> {
     let first = path.join("0.jnl");
     let has_tables = std::fs::read_dir(path.join("keyspaces")).is_ok_and(|mut tables| tables.next().is_some());
     if path.join("version").try_exists()? || has_tables || !first.try_exists()? {

@@ -283,19 +283,11 @@ fn open_whole(path: &Path) -> Result<Tables, LogError> {
     if let Verdict::Damaged { file } = verdict {
         return Err(LogError::Damaged { file, path: path.to_owned(), source: None });
     }
-    match (Tables::open(path), verdict) {
+    match (journal::open_begun(path, Tables::open), verdict) {
         // Fjall holds the lock while it looks, so nobody else is writing that commit.
         (Err(fjall::Error::JournalRecovery(_)), Verdict::Torn { file, at }) => {
             tracing::warn!(file = %file.display(), at, "journal ends with a part of a commit, which was never durable");
             journal::cut(&file, at).map_err(journal)?;
-            Tables::open(path)
-        }
-        // It stopped there with the lock in its hand, so nobody else is making it.
-        (Err(fjall::Error::Io(error)), _) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            if !journal::remove_unbegun(path).map_err(journal)? {
-                return Err(LogError::opening(path, fjall::Error::Io(error)));
-            }
-            tracing::warn!(log = %path.display(), "whoever began to make this log was stopped before it was one");
             Tables::open(path)
         }
         (opened, _) => opened,

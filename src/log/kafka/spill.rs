@@ -48,16 +48,8 @@ impl fmt::Debug for Spill {
 
 impl Spill {
     pub(super) fn open(path: &Path) -> Result<Self, KafkaLogError> {
-        let opened = match Self::try_open(path) {
-            Err(fjall::Error::Io(error))
-                if error.kind() == std::io::ErrorKind::AlreadyExists
-                    && journal::remove_unbegun(path).unwrap_or(false) =>
-            {
-                Self::try_open(path)
-            }
-            opened => opened,
-        };
-        opened.map_err(|source| KafkaLogError::OpenSpill { path: path.to_owned(), source })
+        journal::open_begun(path, Self::try_open)
+            .map_err(|source| KafkaLogError::OpenSpill { path: path.to_owned(), source })
     }
 
     fn try_open(path: &Path) -> fjall::Result<Self> {
@@ -206,5 +198,15 @@ mod tests {
         assert_eq!((before.state.unwrap().gateway, before.stamp, before.clean), (7, Micros(9), false));
         spill.mark_clean().unwrap();
         assert!(spill.before().unwrap().clean);
+    }
+
+    #[test]
+    fn one_whose_maker_was_stopped_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("0.jnl"), [0; 64]).unwrap();
+        let mut spill = Spill::open(dir.path()).unwrap();
+        assert_eq!(push(&mut spill, &["a"]), 0);
+        drop(spill);
+        assert_eq!(Spill::open(dir.path()).unwrap().events(), 1);
     }
 }
