@@ -112,7 +112,9 @@ fn one(sessions: u64, workers: usize) -> Result<()> {
 
     let started = Instant::now();
     let image = Checkpoints::look(dir.path())?.read(&entry)?;
+    let read = started.elapsed();
     let starts = Start::deal(&image, &settings(), workers)?;
+    let dealt = started.elapsed();
     let (publisher, slot) = Publisher::new();
     let engine = Engine::start(workers, settings(), slot, publisher, starts, |_, _, _| {})?;
     engine.wait_for(entry.tick)?;
@@ -144,8 +146,11 @@ fn one(sessions: u64, workers: usize) -> Result<()> {
         written.as_secs_f64()
     );
     println!(
-        "  recovery   {:.2} s from the file to live again (target {TARGET_RECOVERY_S} s)",
-        recovered.as_secs_f64()
+        "  recovery   {:.2} s from the file to live again (target {TARGET_RECOVERY_S} s): read {:.2}, taken apart {:.2}, begun {:.2}",
+        recovered.as_secs_f64(),
+        read.as_secs_f64(),
+        (dealt - read).as_secs_f64(),
+        (recovered - dealt).as_secs_f64()
     );
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Cache {
 
     /// The features of one kind of entity in the newest window of this size, busiest first, at most `limit`.
     #[must_use]
-    pub fn busiest(&self, kind: EntityKind, size_us: i64, limit: usize) -> Vec<(Arc<Entity>, Aggregate)> {
+    pub fn busiest(&self, kind: EntityKind, size_us: i64, limit: usize) -> Vec<(Arc<Entity>, Arc<Aggregate>)> {
         let mut newest = Micros(i64::MIN);
         let mut busiest = Vec::new();
         for entry in self.features.iter().filter(|entry| entry.key().kind == kind) {
@@ -60,7 +60,7 @@ impl Cache {
                 busiest.clear();
             }
             if key.start == newest {
-                busiest.push((Arc::clone(&entry.value().entity), sum.clone()));
+                busiest.push((Arc::clone(&entry.value().entity), Arc::clone(sum)));
             }
         }
         busiest.sort_by(|a, b| b.1.calls.cmp(&a.1.calls).then_with(|| a.0.cmp(&b.0)));

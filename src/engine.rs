@@ -20,8 +20,9 @@ use undercurrent_schemas::log::CommittedTick;
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
 
-/// Of an image, how much is written between two ticks: some milliseconds.
-const SLICE_BYTES: usize = 2 << 20;
+/// For how long an image is drawn between two ticks, and how much of it between two looks at the clock.
+const SLICE: Duration = Duration::from_millis(5);
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Where the workers are.
 #[derive(Clone, Debug)]
@@ -163,10 +164,13 @@ struct Drawing {
 }
 
 impl Drawing {
-    /// Draws a slice; hands in what is complete.
-    fn go_on(&mut self, graph: &mut Graph, bytes: usize) {
+    /// Draws for about so long; hands in what is complete.
+    fn go_on(&mut self, graph: &mut Graph, long: Duration) {
         let started = Instant::now();
-        let is_drawn = graph.go_on_with_image(bytes);
+        let mut is_drawn = graph.go_on_with_image(PIECE_BYTES);
+        while !is_drawn && started.elapsed() < long {
+            is_drawn = graph.go_on_with_image(PIECE_BYTES);
+        }
         let draft = if is_drawn { graph.finish_image() } else { None };
         self.pause = self.pause.max(started.elapsed());
         if let Some(draft) = draft
@@ -289,13 +293,13 @@ impl Engine {
                     }
                     Ok(Order::Image(collector)) => {
                         // There is one at a time, but for the last.
-                        drawing.go_on(&mut graph, usize::MAX);
+                        drawing.go_on(&mut graph, Duration::MAX);
                         graph.begin_image(worker);
                         drawing = Drawing { collector: Some(collector), pause: started.elapsed() };
                         continue;
                     }
                     Err(TryRecvError::Empty) => {
-                        drawing.go_on(&mut graph, SLICE_BYTES);
+                        drawing.go_on(&mut graph, SLICE);
                         continue;
                     }
                     Err(TryRecvError::Disconnected) => break,
@@ -309,14 +313,14 @@ impl Engine {
                     learned.send_replace(Some(tick.tick));
                 }
                 // Whoever waits for the tick's results need not wait for the slice.
-                drawing.go_on(&mut graph, SLICE_BYTES);
+                drawing.go_on(&mut graph, SLICE);
                 if let Some((tick, watermark, draft)) = graph.gathered()
                     && let Some(collector) = drawing.collector.take()
                 {
                     (collector.done)(Drawn { tick, watermark, draft }, std::mem::take(&mut drawing.pause));
                 }
             }
-            drawing.go_on(&mut graph, usize::MAX);
+            drawing.go_on(&mut graph, Duration::MAX);
         })
         .map_err(EngineError::Start)?;
         let resumed = Mutex::new(resumed);

@@ -22,6 +22,7 @@ mod publish;
 mod resume;
 mod sessions;
 mod sketch;
+mod sum;
 mod windows;
 
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ pub use publish::TickOutput;
 pub use resume::Start;
 pub(crate) use resume::{merged_panes, model_of};
 pub use sketch::Sketch;
+pub use sum::Sum;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
@@ -187,14 +189,14 @@ impl Graph {
     }
 
     /// Writes about so many bytes more of the image under way; true once all is written, or where there is none. Where
-    /// there are several processes, sends as much of what is written to the first.
+    /// there are several processes, sends some of what is written to the first.
     pub fn go_on_with_image(&mut self, bytes: usize) -> bool {
         let is_written = self.imaging.is_none() || self.kept.go_on(bytes);
         if let Some(post) = &mut self.post {
             if is_written && let Some((imaging, at)) = self.imaging.take().zip(self.asked.take()) {
                 post.post(at, self.kept.finish_image(imaging));
             }
-            post.send(bytes);
+            post.send();
         }
         is_written
     }

@@ -17,7 +17,7 @@ use crate::model::ModelChange;
 
 /// The form of the state in bytes. Raise it whenever a type that is in an image changes its form: a test reads images
 /// that were kept of every earlier one, and says so.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What a section is of. The numbers are in files: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

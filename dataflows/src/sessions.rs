@@ -115,8 +115,9 @@ impl Default for Settings {
     }
 }
 
-/// By id: looked up at every message, and wherever their order shows, put in order first.
-type Sessions = Shards<Arc<str>, Session>;
+/// By id: looked up at every message, and wherever their order shows, put in order first. What is moved as the map grows are
+/// pointers.
+type Sessions = Shards<Arc<str>, Box<Session>>;
 
 /// All sessions of one partition: what they are between ticks is what a checkpoint holds.
 #[derive(Debug, serde::Deserialize)]
@@ -278,7 +279,7 @@ impl PartitionSessions {
         out.counters.late += u64::from(ts.plus(timing.lateness_us) < *watermark);
         if !sessions.contains_key(event.session_id.as_str()) {
             let session = Session::new(Identity::of(event, &mut learning.dictionary, out));
-            sessions.get_or_insert_with(Arc::clone(&session.identity.id), || session);
+            sessions.get_or_insert_with(Arc::clone(&session.identity.id), || Box::new(session));
         }
         let Some(session) = sessions.get_mut(event.session_id.as_str()) else { return };
         // The watermark may not have been seen between the two: that must not depend on where ticks were cut.

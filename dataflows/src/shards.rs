@@ -7,9 +7,11 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::image::{Sorted, put};
@@ -213,23 +215,52 @@ impl<K: Ord + Send> Sorted for Pieces<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Written<K>> FromIterator<(K, V)> for Shards<K, V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut shards = Self::default();
-        for (key, value) in entries {
-            shards.get_or_insert_with(key, || value);
-        }
-        shards
-    }
-}
-
 impl<'de, K, V> Deserialize<'de> for Shards<K, V>
 where
     K: Hash + Eq + Clone + Deserialize<'de>,
     V: Written<K> + Deserialize<'de>,
 {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+        read(from, |entry| entry)
+    }
+}
+
+/// Reads what [`Pieces`] wrote, entry by entry: `entry` says what is under which key.
+pub(crate) fn read<'de, K, V, T, D>(from: D, entry: impl Fn(T) -> (K, V)) -> Result<Shards<K, V>, D::Error>
+where
+    K: Hash + Eq + Clone,
+    V: Written<K>,
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    from.deserialize_seq(Entries { entry, of: PhantomData })
+}
+
+struct Entries<T, K, V, F> {
+    entry: F,
+    of: PhantomData<(T, K, V)>,
+}
+
+impl<'de, T, K, V, F> Visitor<'de> for Entries<T, K, V, F>
+where
+    K: Hash + Eq + Clone,
+    V: Written<K>,
+    T: Deserialize<'de>,
+    F: Fn(T) -> (K, V),
+{
+    type Value = Shards<K, V>;
+
+    fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("the entries of a map")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut shards = Shards::default();
+        while let Some(next) = from.next_element()? {
+            let (key, value) = (self.entry)(next);
+            shards.get_or_insert_with(key, || value);
+        }
+        Ok(shards)
     }
 }
 

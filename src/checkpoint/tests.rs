@@ -119,11 +119,13 @@ fn fixture(form: u32) -> Checkpoints {
 /// A start then goes by the log, or says what is missing.
 #[test]
 fn a_checkpoint_of_an_older_form_is_named_as_one() {
-    let all = fixture(1);
-    let entry = all.entries().last().expect("one checkpoint");
-    let error = all.read(entry).expect_err("no longer read");
-    assert!(matches!(error, CheckpointError::OtherFormat { found: 1, .. }), "{error}");
-    assert!(!error.is_lasting(), "an older program reads it: it is not set aside");
+    for form in 1..FORMAT {
+        let all = fixture(form);
+        let entry = all.entries().last().expect("one checkpoint");
+        let error = all.read(entry).expect_err("no longer read");
+        assert!(matches!(error, CheckpointError::OtherFormat { found, .. } if found == form), "{error}");
+        assert!(!error.is_lasting(), "an older program reads it: it is not set aside");
+    }
 }
 
 /// State that changed its form without a new number would be read as something else.

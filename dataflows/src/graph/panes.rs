@@ -24,6 +24,7 @@ use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::sessions::Measured;
+use super::sum::Sum;
 use super::windows::{Entity, EntityKey, WindowSettings};
 use crate::image::{Run, put};
 use crate::sessions::Measure;
@@ -47,8 +48,8 @@ pub(super) struct Opened {
 pub(super) fn pane_features<'scope>(
     measures: StreamVec<'scope, u64, Measured>,
     combiner: Rc<RefCell<Combiner>>,
-    earlier: VecCollection<'scope, u64, PaneKey, Aggregate>,
-) -> (StreamVec<'scope, u64, Opened>, VecCollection<'scope, u64, (PaneKey, Aggregate)>) {
+    earlier: VecCollection<'scope, u64, PaneKey, Sum>,
+) -> (StreamVec<'scope, u64, Opened>, VecCollection<'scope, u64, (PaneKey, Sum)>) {
     let mut builder = OperatorBuilder::new("Panes".to_owned(), measures.scope());
     let mut input = builder.new_input(measures, Pipeline);
     let (opened, opened_stream) = builder.new_output();
@@ -71,18 +72,18 @@ pub(super) fn pane_features<'scope>(
             });
         }
     });
-    let updates = updates_stream.container::<Vec<(PaneKey, u64, Aggregate)>>().as_collection();
+    let updates = updates_stream.container::<Vec<(PaneKey, u64, Sum)>>().as_collection();
     let panes = updates.concat(earlier).count_total();
     (opened_stream, panes)
 }
 
 /// Sums of one tick by entity. Their order does not matter: differential sorts what it is given.
-type Sums = HashMap<EntityKey, Aggregate, RandomState>;
+type Sums = HashMap<EntityKey, Sum, RandomState>;
 
 /// Sums of a pane.
-type Pane = Shards<EntityKey, Aggregate>;
+type Pane = Shards<EntityKey, Sum>;
 
-impl Written<EntityKey> for Aggregate {
+impl Written<EntityKey> for Sum {
     fn write(&self, entity: &EntityKey, to: &mut Vec<u8>) {
         put(&(entity, self), to);
     }
@@ -109,7 +110,7 @@ impl Combiner {
     }
 
     /// The changes of one tick, and what they are the first of.
-    fn tick(&mut self, measured: &Measured) -> (Opened, impl Iterator<Item = (PaneKey, Aggregate)>) {
+    fn tick(&mut self, measured: &Measured) -> (Opened, impl Iterator<Item = (PaneKey, Sum)>) {
         // By the watermark of the tick before, so that no pane is filled and withdrawn in one tick, unseen.
         let withdrawn = self.close();
         let mut news = Opened::default();
@@ -126,9 +127,9 @@ impl Combiner {
                     let entity = Entity { tenant: (&report.tenant).into(), name: (&report.server).into() };
                     news.entities.push((report.entity, entity));
                 }
-                Aggregate::default()
+                Sum::default()
             });
-            sum.plus_equals(&Aggregate::of_report(report.sums));
+            sum.plus_equals(&Sum::of(Aggregate::of_report(report.sums)));
         }
         for call in &measured.measures {
             let start = self.pane_of(call.ts);
@@ -136,14 +137,14 @@ impl Combiner {
                 news.too_late += 1;
                 continue;
             }
-            let one = Aggregate::of(call);
+            let one = Sum::of(Aggregate::of(call));
             let (known, sums) = (self.inserted.entry(start).or_default(), added.entry(start).or_default());
             for entity in call.entities {
                 let sum = sums.entry(entity).or_insert_with(|| {
                     if !known.contains_key(&entity) {
                         news.entities.push((entity, name_of(entity, call)));
                     }
-                    Aggregate::default()
+                    Sum::default()
                 });
                 sum.plus_equals(&one);
             }
@@ -151,7 +152,7 @@ impl Combiner {
         for (start, sums) in &added {
             let inserted = self.inserted.entry(*start).or_default();
             for (entity, sum) in sums {
-                inserted.get_or_insert_with(*entity, Aggregate::default).plus_equals(sum);
+                inserted.get_or_insert_with(*entity, Sum::default).plus_equals(sum);
             }
         }
         self.watermark = self.watermark.max(measured.watermark);
@@ -200,7 +201,7 @@ impl Combiner {
         for (start, sums) in panes.inserted {
             let known = self.inserted.entry(start).or_default();
             for (entity, sum) in sums {
-                known.get_or_insert_with(entity, Aggregate::default).plus_equals(&sum);
+                known.get_or_insert_with(entity, Sum::default).plus_equals(&sum);
             }
         }
     }
@@ -226,7 +227,7 @@ impl Combiner {
                 self.gone.push((start, pane.finish()));
             }
             let mut sums: Sums = pane.into_entries().collect();
-            sums.values_mut().for_each(Aggregate::negate);
+            sums.values_mut().for_each(Sum::negate);
             withdrawn.insert(start, sums);
         }
         withdrawn
@@ -236,19 +237,19 @@ impl Combiner {
 /// What a combiner keeps, as an image has it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Panes {
-    inserted: Vec<(Micros, Vec<(EntityKey, Aggregate)>)>,
+    inserted: Vec<(Micros, Vec<(EntityKey, Sum)>)>,
 }
 
 impl Panes {
     /// What differential was given of it.
-    pub(super) fn updates(&self) -> impl Iterator<Item = (PaneKey, Aggregate)> + '_ {
+    pub(super) fn updates(&self) -> impl Iterator<Item = (PaneKey, Sum)> + '_ {
         self.inserted.iter().flat_map(|(start, sums)| {
             sums.iter().map(|(entity, sum)| (PaneKey { start: *start, entity: *entity }, sum.clone()))
         })
     }
 }
 
-fn flat(panes: BTreeMap<Micros, Sums>) -> impl Iterator<Item = (PaneKey, Aggregate)> {
+fn flat(panes: BTreeMap<Micros, Sums>) -> impl Iterator<Item = (PaneKey, Sum)> {
     panes
         .into_iter()
         .flat_map(|(start, sums)| sums.into_iter().map(move |(entity, sum)| (PaneKey { start, entity }, sum)))

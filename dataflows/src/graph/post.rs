@@ -26,6 +26,9 @@ use crate::image::{Draft, Image, ImageError, Kind, Run, Section};
 /// Bytes of a section that travel at once.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// Letters that are sent between two ticks: a few milliseconds.
+const LETTERS_AT_ONCE: usize = 2;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Letter {
     to: u64,
@@ -150,8 +153,8 @@ impl Post {
         self.outbox = Outbox::Writing(std::thread::spawn(write));
     }
 
-    /// Sends about so many bytes more, if there is anything to send.
-    pub(super) fn send(&mut self, bytes: usize) {
+    /// Sends some more, if there is anything to send.
+    pub(super) fn send(&mut self) {
         self.outbox = match std::mem::take(&mut self.outbox) {
             Outbox::Writing(writing) if writing.is_finished() => {
                 Outbox::Letters(writing.join().expect("putting bytes together does not panic"))
@@ -159,7 +162,7 @@ impl Post {
             other => other,
         };
         let Outbox::Letters(letters) = &mut self.outbox else { return };
-        let count = (bytes / PIECE_BYTES).max(1).min(letters.len());
+        let count = LETTERS_AT_ONCE.min(letters.len());
         letters.drain(..count).for_each(|letter| self.input.send(letter));
         self.input.flush();
         if letters.is_empty() {

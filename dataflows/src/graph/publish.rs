@@ -21,10 +21,10 @@ use undercurrent_schemas::rows::{
     ModelRow, SessionRow, Source, TelemetryRow, ToolRow,
 };
 
-use super::aggregate::Aggregate;
 use super::copies::Copy;
 use super::panes::{Opened, PaneKey};
 use super::sessions::Rows;
+use super::sum::Sum;
 use super::windows::{EntityKey, LiveFeatures, WindowSettings, Windows};
 use crate::alerts::Alerts;
 use crate::behaviour::Behaviours;
@@ -72,7 +72,7 @@ struct Stash {
     rows: Vec<Rows>,
     opened: Vec<Opened>,
     sums: Vec<(Entry, isize)>,
-    panes: Vec<(PaneKey, Aggregate, isize)>,
+    panes: Vec<(PaneKey, Sum, isize)>,
     cells: Vec<((Cell, Cell), isize)>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Learned<'scope> {
     pub(super) rows: StreamVec<'scope, u64, Rows>,
     pub(super) sums: VecCollection<'scope, u64, Entry>,
     pub(super) opened: StreamVec<'scope, u64, Opened>,
-    pub(super) panes: VecCollection<'scope, u64, (PaneKey, Aggregate)>,
+    pub(super) panes: VecCollection<'scope, u64, (PaneKey, Sum)>,
     /// Dense cells and their components.
     pub(super) cells: VecCollection<'scope, u64, (Cell, Cell)>,
 }
@@ -106,7 +106,7 @@ pub(super) fn published<'scope>(
     let mut rows = builder.new_input(rows, Exchange::new(|_: &Rows| 0));
     let mut sums = builder.new_input(sums.inner, Exchange::new(|_: &(Entry, u64, isize)| 0));
     let mut opened = builder.new_input(opened, Exchange::new(|_: &Opened| 0));
-    let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Aggregate), u64, isize)| 0));
+    let mut panes = builder.new_input(panes.inner, Exchange::new(|_: &((PaneKey, Sum), u64, isize)| 0));
     let mut cells = builder.new_input(cells.inner, Exchange::new(|_: &((Cell, Cell), u64, isize)| 0));
     let (output, stream) = builder.new_output::<Vec<Copy>>();
     let mut output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Copy>>>::from(output);

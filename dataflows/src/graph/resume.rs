@@ -6,14 +6,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use undercurrent_schemas::ids::{Micros, Partition, Tick};
 
 use super::GraphSettings;
-use super::aggregate::Aggregate;
 use super::panes::{Combiner, PaneKey, Panes};
 use super::publish::{Begun, Published, State, Sums};
 use super::sessions::PartitionState;
+use super::sum::Sum;
 use crate::clusters::Cell;
 use crate::image::{Draft, Image, ImageError, Kind, Run, Section};
 use crate::model::{Entry, ModelChange, Part, Publisher};
@@ -31,7 +32,7 @@ pub(super) struct Kept {
 #[derive(Default)]
 pub(super) struct Seeds {
     pub(super) cells: Vec<(Cell, isize)>,
-    pub(super) panes: Vec<(PaneKey, Aggregate)>,
+    pub(super) panes: Vec<(PaneKey, Sum)>,
 }
 
 /// One worker's part of an image under way.
@@ -86,8 +87,9 @@ pub struct Start {
     pub(super) watermark: Micros,
     partitions: Vec<PartitionState>,
     panes: Vec<Panes>,
-    /// Of worker 0.
-    published: Option<(Published, Sums)>,
+    /// Of worker 0, as the model is.
+    published: Option<Box<Published>>,
+    sums: Option<Sums>,
     /// The model, of a worker that keeps a copy of it.
     copy: Option<Sums>,
 }
@@ -115,30 +117,42 @@ impl Start {
         if numbers != (0..settings.partitions).collect::<Vec<_>>() {
             return Err(ImageError::Partitions { tick, found: numbers.len(), asked: settings.partitions });
         }
-        (0..workers).map(|worker| Self::share(image, settings, worker, workers)).collect()
+        let decoded = decoded(image, settings, |_| true)?;
+        let mut starts: Vec<_> = (0..workers).map(|_| Self::empty(image)).collect();
+        decoded.into_iter().for_each(|(section, part)| starts[place(section, workers)].put(part));
+        starts.into_iter().enumerate().map(|(worker, start)| start.whole(image, worker)).collect()
     }
 
     /// One worker's; the image needs to have no sections but its own.
-    pub(super) fn share(
-        image: &Image,
-        settings: &GraphSettings,
-        worker: usize,
-        workers: usize,
-    ) -> Result<Self, ImageError> {
+    fn share(image: &Image, settings: &GraphSettings, worker: usize, workers: usize) -> Result<Self, ImageError> {
+        let mut start = Self::empty(image);
+        let decoded = decoded(image, settings, |section| place(section, workers) == worker)?;
+        decoded.into_iter().for_each(|(_, part)| start.put(part));
+        start.whole(image, worker)
+    }
+
+    fn empty(image: &Image) -> Self {
         let Image { tick, watermark, sections: _ } = *image;
-        let mine = |kind| image.of_kind(kind).filter(move |section| place(section, workers) == worker);
-        let mut start =
-            Self { tick, watermark, partitions: Vec::new(), panes: Vec::new(), published: None, copy: None };
-        for section in mine(Kind::Partition) {
-            start.partitions.push(image.decode::<PartitionState>(section)?.resumed(settings));
+        Self { tick, watermark, partitions: vec![], panes: vec![], published: None, sums: None, copy: None }
+    }
+
+    fn put(&mut self, decoded: Decoded) {
+        match decoded {
+            Decoded::Partition(state) => self.partitions.push(*state),
+            Decoded::Panes(panes) => self.panes.push(panes),
+            Decoded::Published(published) => self.published = Some(published),
+            Decoded::Model(sums) => self.sums = Some(sums),
         }
-        for section in mine(Kind::Panes) {
-            start.panes.push(image.decode(section)?);
-        }
+    }
+
+    /// The first worker has what there is one of.
+    fn whole(self, image: &Image, worker: usize) -> Result<Self, ImageError> {
+        let missing = |kind| ImageError::Missing { tick: image.tick, kind };
         if worker == 0 {
-            start.published = Some((image.only(Kind::Published)?, image.only(Kind::Model)?));
+            self.published.as_ref().ok_or_else(|| missing(Kind::Published))?;
+            self.sums.as_ref().ok_or_else(|| missing(Kind::Model))?;
         }
-        Ok(start)
+        Ok(self)
     }
 
     /// As [`Self::share`], of what was dealt to this worker alone.
@@ -161,6 +175,55 @@ impl Start {
             sums.restart(copy);
         }
     }
+}
+
+/// A section, taken apart.
+enum Decoded {
+    Partition(Box<PartitionState>),
+    Panes(Panes),
+    Published(Box<Published>),
+    Model(Sums),
+}
+
+impl Decoded {
+    fn of(image: &Image, section: &Section, settings: &GraphSettings) -> Result<Self, ImageError> {
+        Ok(match section.kind {
+            Kind::Partition => Self::Partition(Box::new(image.decode::<PartitionState>(section)?.resumed(settings))),
+            Kind::Panes => Self::Panes(image.decode(section)?),
+            Kind::Published => Self::Published(image.decode(section)?),
+            Kind::Model => Self::Model(image.decode(section)?),
+        })
+    }
+}
+
+/// Some sections of an image, in its order. They take most of the time of a start, so all processors take them apart.
+fn decoded<'a>(
+    image: &'a Image,
+    settings: &GraphSettings,
+    which: impl Fn(&Section) -> bool,
+) -> Result<Vec<(&'a Section, Decoded)>, ImageError> {
+    let mut sections: Vec<_> = image.sections.iter().filter(|section| which(section)).enumerate().collect();
+    // The longest first: nobody waits for who began it last.
+    sections.sort_by_key(|(_, section)| std::cmp::Reverse(section.bytes.len()));
+    let next = AtomicUsize::new(0);
+    let some = || -> Result<_, ImageError> {
+        let mut parts = Vec::new();
+        while let Some((at, section)) = sections.get(next.fetch_add(1, Ordering::Relaxed)) {
+            parts.push((*at, *section, Decoded::of(image, section, settings)?));
+        }
+        Ok(parts)
+    };
+    let others = std::thread::available_parallelism().map_or(0, |all| all.get() - 1).min(sections.len());
+    let mut parts = std::thread::scope(|scope| -> Result<_, ImageError> {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(some)).collect();
+        let mut parts = some()?;
+        for other in others {
+            parts.append(&mut other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(parts)
+    })?;
+    parts.sort_unstable_by_key(|(at, ..)| *at);
+    Ok(parts.into_iter().map(|(_, section, part)| (section, part)).collect())
 }
 
 /// The worker that goes on with a section. Whoever withdraws a sum of panes need not have put it in: all that counts is
@@ -189,17 +252,17 @@ pub(super) fn begin(
             let published = publisher.map(|publisher| State::new(publisher, settings.windows.clone()));
             (mine.map(|partition| PartitionState::new(Partition(partition), settings)).collect(), published)
         }
-        Some(Start { tick: _, watermark: _, partitions, panes, published, copy: _ }) => {
+        Some(Start { tick: _, watermark: _, partitions, panes, published, sums, copy: _ }) => {
             for panes in panes {
                 seeds.panes.extend(panes.updates());
                 combiner.take_over(panes);
             }
-            let published = publisher.zip(published).map(|(publisher, (published, sums))| {
+            let published = publisher.zip(published.zip(sums)).map(|(publisher, (published, sums))| {
                 let cells = sums.totals.iter().filter(|(entry, _)| entry.part == Part::Cell);
                 let cell =
                     |(entry, total): &(Entry, u64)| (Cell { scope: entry.scope, at: entry.key }, *total as isize);
                 seeds.cells = cells.map(cell).collect();
-                State::resumed(publisher, published, sums, settings.windows.clone())
+                State::resumed(publisher, *published, sums, settings.windows.clone())
             });
             (partitions, published)
         }

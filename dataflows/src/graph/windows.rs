@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use differential_dataflow::difference::{Abelian as _, IsZero as _, Semigroup as _};
-use serde::{Deserialize, Serialize};
+use differential_dataflow::difference::{Abelian as _, Semigroup as _};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use undercurrent_schemas::ids::{Micros, stable_hash};
 use undercurrent_schemas::rows::{EntityKind, FeatureRow, Source};
 use undercurrent_schemas::text::Text;
 
 use super::aggregate::Aggregate;
 use super::panes::PaneKey;
+use super::sum::Sum;
 use crate::image::{Run, put};
 use crate::sessions::Measure;
 use crate::shards::{Shards, Written};
-use crate::shared;
 
 /// A kind of window: `size_us` long, one every `hop_us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl WindowKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveFeatures {
     pub entity: Arc<Entity>,
-    pub windows: Vec<(WindowKey, Aggregate)>,
+    pub windows: Vec<(WindowKey, Arc<Aggregate>)>,
 }
 
 /// What a tick's changes of panes did to windows.
@@ -130,30 +131,81 @@ pub(super) struct Windows {
     entities: Shards<EntityKey, EntityWindows>,
     /// Of the last tick.
     watermark: Micros,
-    /// Windows by when they are full, and later by when they are final: the windows themselves tell.
+    /// Whose windows are full at a time, or final: the windows themselves tell which.
     #[serde(skip)]
-    due: BTreeMap<Micros, Vec<(WindowKey, Due)>>,
+    due: BTreeMap<Micros, Vec<EntityKey>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    Full,
-    Final,
-}
-
-#[derive(Serialize, Deserialize)]
 struct EntityWindows {
-    #[serde(with = "shared")]
     entity: Arc<Entity>,
     windows: Vec<OpenWindow>,
 }
 
-#[derive(Serialize, Deserialize)]
 struct OpenWindow {
-    key: WindowKey,
-    now: Aggregate,
-    /// What history was told, once the window was full. Elsewhere: most windows are not.
-    told: Option<Box<Aggregate>>,
+    start: Micros,
+    size_us: i64,
+    /// One for all windows that have the same: most entities do little, and their windows differ only in size.
+    now: Sum,
+    /// What history was told, once the window was full.
+    told: Sum,
+}
+
+impl OpenWindow {
+    fn is(&self, key: &WindowKey) -> bool {
+        (self.start, self.size_us) == (key.start, key.size_us)
+    }
+
+    const fn end(&self) -> Micros {
+        self.start.plus(self.size_us)
+    }
+
+    const fn key(&self, entity: EntityKey) -> WindowKey {
+        WindowKey { start: self.start, size_us: self.size_us, entity }
+    }
+}
+
+/// A window as an image has it: by the numbers of sums that stand before it, each once.
+#[derive(Serialize, Deserialize)]
+struct WrittenWindow {
+    start: Micros,
+    size_us: i64,
+    now: usize,
+    told: Option<usize>,
+}
+
+impl Serialize for EntityWindows {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut sums: Vec<&Sum> = Vec::new();
+        let mut number = |sum| {
+            sums.iter().position(|known| *known == sum).unwrap_or_else(|| {
+                sums.push(sum);
+                sums.len() - 1
+            })
+        };
+        let mut written = Vec::with_capacity(self.windows.len());
+        for OpenWindow { start, size_us, now, told } in &self.windows {
+            let (now, told) = (number(now), told.get().map(|_| number(told)));
+            written.push(WrittenWindow { start: *start, size_us: *size_us, now, told });
+        }
+        (&*self.entity, sums, written).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for EntityWindows {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (entity, sums, written) = <(Entity, Vec<Sum>, Vec<WrittenWindow>)>::deserialize(from)?;
+        let sum = |number: usize| sums.get(number).cloned().ok_or_else(|| D::Error::custom("a window of no sum"));
+        let mut windows = Vec::with_capacity(written.len());
+        for WrittenWindow { start, size_us, now, told } in written {
+            windows.push(OpenWindow {
+                start,
+                size_us,
+                now: sum(now)?,
+                told: told.map_or_else(|| Ok(Sum::default()), sum)?,
+            });
+        }
+        Ok(Self { entity: Arc::new(entity), windows })
+    }
 }
 
 impl Written<EntityKey> for EntityWindows {
@@ -166,14 +218,12 @@ impl Windows {
     /// What was read from an image, made to go on under these settings.
     pub(super) fn resumed(mut self, settings: WindowSettings) -> Self {
         self.settings = settings;
-        let mut windows: Vec<_> = self.entities.values().flat_map(|of| &of.windows).map(|window| window.key).collect();
-        windows.sort_unstable();
-        for key in windows {
-            let full = (key.end(), Due::Full);
-            let is_full = key.end() < self.watermark;
-            let (at, due) = if is_full { (key.end().plus(self.settings.lateness_us), Due::Final) } else { full };
-            self.due.entry(at).or_default().push((key, due));
+        let (mut due, lateness_us) = (Vec::new(), self.settings.lateness_us);
+        for (entity, of_entity) in self.entities.iter() {
+            let ends = of_entity.windows.iter().map(OpenWindow::end);
+            due.extend(ends.map(|end| (if end < self.watermark { end.plus(lateness_us) } else { end }, *entity)));
         }
+        due.into_iter().for_each(|(at, entity)| self.due.entry(at).or_default().push(entity));
         self
     }
 
@@ -216,7 +266,7 @@ impl Windows {
     /// Takes one tick's differences of the panes, then the calls of sessions that were forgotten, and then its watermark.
     pub(super) fn take(
         &mut self,
-        panes: Vec<(PaneKey, Aggregate, isize)>,
+        panes: Vec<(PaneKey, Sum, isize)>,
         withdrawn: &[Measure],
         watermark: Micros,
     ) -> WindowChanges {
@@ -229,16 +279,23 @@ impl Windows {
         for call in withdrawn {
             touched.extend(self.withdraw(call, watermark, &mut to_tell));
         }
-        let mut finals = Vec::new();
+        let (mut finals, lateness_us) = (Vec::new(), self.settings.lateness_us);
         while let Some(first) = self.due.first_entry().filter(|first| *first.key() < watermark) {
-            for (key, due) in first.remove() {
-                match due {
-                    Due::Full => {
+            let (at, mut due) = first.remove_entry();
+            due.sort_unstable();
+            due.dedup();
+            for entity in due {
+                let windows = self.entities.get(&entity).map_or(&[][..], |of_entity| &of_entity.windows);
+                for window in windows {
+                    let (key, is_final_at) = (window.key(entity), window.end().plus(lateness_us));
+                    if window.end() == at {
                         to_tell.push(key);
-                        let at = key.end().plus(self.settings.lateness_us);
-                        self.due.entry(at).or_default().push((key, Due::Final));
                     }
-                    Due::Final => finals.push(key),
+                    if is_final_at == at {
+                        finals.push(key);
+                    } else if window.end() == at {
+                        self.due.entry(is_final_at).or_default().push(entity);
+                    }
                 }
             }
         }
@@ -257,18 +314,18 @@ impl Windows {
         changes
     }
 
-    fn add(&mut self, pane: PaneKey, delta: &Aggregate, watermark: Micros, to_tell: &mut Vec<WindowKey>) {
+    fn add(&mut self, pane: PaneKey, delta: &Sum, watermark: Micros, to_tell: &mut Vec<WindowKey>) {
         let Some(of_entity) = self.entities.get_mut(&pane.entity) else { return };
+        let mut grown = Grown { delta, shared: Vec::new() };
         for (start, size_us) in self.settings.of(pane.start) {
             let key = WindowKey { start, size_us, entity: pane.entity };
             // The newest are last, and most calls are new.
-            let at = of_entity.windows.iter().rposition(|window| window.key == key).unwrap_or_else(|| {
-                self.due.entry(key.end()).or_default().push((key, Due::Full));
-                of_entity.windows.push(OpenWindow { key, now: Aggregate::default(), told: None });
+            let at = of_entity.windows.iter().rposition(|window| window.is(&key)).unwrap_or_else(|| {
+                self.due.entry(key.end()).or_default().push(pane.entity);
+                of_entity.windows.push(OpenWindow { start, size_us, now: Sum::default(), told: Sum::default() });
                 of_entity.windows.len() - 1
             });
-            let window = &mut of_entity.windows[at];
-            window.now.plus_equals(delta);
+            grown.grow(&mut of_entity.windows[at].now);
             if key.end() < watermark {
                 to_tell.push(key);
             }
@@ -291,15 +348,16 @@ impl Windows {
     /// Takes a call out of every window that is not final; whose windows those are. The panes keep it until they are
     /// final themselves: windows follow their changes alone.
     fn withdraw(&mut self, call: &Measure, watermark: Micros, to_tell: &mut Vec<WindowKey>) -> Vec<EntityKey> {
-        let mut less = Aggregate::of(call);
+        let mut less = Sum::of(Aggregate::of(call));
         less.negate();
         let mut touched = Vec::new();
         for entity in call.entities {
+            let mut grown = Grown { delta: &less, shared: Vec::new() };
             let Some(of_entity) = self.entities.get_mut(&entity) else { continue };
             for (start, size_us) in self.settings.of(call.ts) {
                 let key = WindowKey { start, size_us, entity };
-                let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
-                window.now.plus_equals(&less);
+                let Some(window) = of_entity.windows.iter_mut().find(|window| window.is(&key)) else { continue };
+                grown.grow(&mut window.now);
                 touched.push(entity);
                 if key.end() < watermark {
                     to_tell.push(key);
@@ -316,16 +374,15 @@ impl Windows {
         let mut rows = Vec::new();
         for key in keys {
             let Some(of_entity) = self.entities.get_mut(&key.entity) else { continue };
-            let Some(window) = of_entity.windows.iter_mut().find(|window| window.key == key) else { continue };
+            let Some(window) = of_entity.windows.iter_mut().find(|window| window.is(&key)) else { continue };
             // A window of which everything was withdrawn is as if it had never been.
-            let now = (!window.now.is_zero()).then(|| Box::new(window.now.clone()));
-            if window.told == now {
+            if window.told == window.now {
                 continue;
             }
-            let row = |of: &Aggregate, diff| feature_row(&key, &of_entity.entity, of, diff);
-            rows.extend(window.told.as_ref().map(|old| row(old, -1)));
-            rows.extend(now.as_ref().map(|now| row(now, 1)));
-            window.told = now;
+            let row = |of: &Arc<Aggregate>, diff| feature_row(&key, &of_entity.entity, of, diff);
+            rows.extend(window.told.get().map(|old| row(old, -1)));
+            rows.extend(window.now.get().map(|now| row(now, 1)));
+            window.told = window.now.clone();
         }
         rows
     }
@@ -333,38 +390,65 @@ impl Windows {
     /// `true` = it was the entity's last.
     fn let_go(&mut self, key: &WindowKey) -> bool {
         let Some(of_entity) = self.entities.get_mut(&key.entity) else { return false };
-        of_entity.windows.retain(|window| window.key != *key);
+        of_entity.windows.retain(|window| !window.is(key));
         of_entity.windows.is_empty() && self.entities.remove(&key.entity).is_some()
     }
 
     fn live(&self, entity: EntityKey) -> Option<LiveFeatures> {
         let of_entity = self.entities.get(&entity)?;
         let windows = self.settings.windows.iter().filter_map(|kind| {
-            let of_kind = of_entity.windows.iter().filter(|window| window.key.size_us == kind.size_us);
-            let of_kind = of_kind.filter(|window| !window.now.is_zero());
-            of_kind.max_by_key(|window| window.key.start).map(|window| (window.key, window.now.clone()))
+            let of_kind = of_entity.windows.iter().filter(|window| window.size_us == kind.size_us);
+            let of_kind = of_kind.filter_map(|window| Some((window.key(entity), Arc::clone(window.now.get()?))));
+            of_kind.max_by_key(|(window, _)| window.start)
         });
         let windows: Vec<_> = windows.collect();
         (!windows.is_empty()).then(|| LiveFeatures { entity: Arc::clone(&of_entity.entity), windows })
     }
 }
 
+/// Adds one delta to windows of an entity: to those that share a sum once.
+struct Grown<'a> {
+    delta: &'a Sum,
+    /// Sums that were shared, before and after.
+    shared: Vec<(Sum, Sum)>,
+}
+
+impl Grown<'_> {
+    fn grow(&mut self, sum: &mut Sum) {
+        if sum.is_alone() {
+            return sum.plus_equals(self.delta);
+        }
+        let known = self.shared.iter().position(|(before, _)| before.is(sum));
+        let known = known.unwrap_or_else(|| {
+            let mut after = sum.clone();
+            after.plus_equals(self.delta);
+            self.shared.push((sum.clone(), after));
+            self.shared.len() - 1
+        });
+        *sum = self.shared[known].1.clone();
+    }
+}
+
 /// By how much each pane grew, in order; a pane that only left is final, which changes no window.
-fn deltas(mut panes: Vec<(PaneKey, Aggregate, isize)>) -> Vec<(PaneKey, Aggregate)> {
+fn deltas(mut panes: Vec<(PaneKey, Sum, isize)>) -> Vec<(PaneKey, Sum)> {
     // Of each pane the old value goes before the new one comes.
     panes.sort_by_key(|(pane, _, diff)| (*pane, *diff));
-    let mut deltas: Vec<(PaneKey, Aggregate)> = Vec::new();
-    let mut old: Option<(PaneKey, Aggregate)> = None;
-    for (pane, mut sum, diff) in panes {
+    let mut deltas: Vec<(PaneKey, Sum)> = Vec::new();
+    let mut old: Option<(PaneKey, Sum)> = None;
+    for (pane, sum, diff) in panes {
         if diff < 0 {
-            sum.negate();
             old = Some((pane, sum));
-        } else {
-            if let Some((_, less)) = old.take().filter(|(of, _)| *of == pane) {
-                sum.plus_equals(&less);
-            }
-            deltas.push((pane, sum));
+            continue;
         }
+        let delta = match old.take().filter(|(of, _)| *of == pane) {
+            Some((_, mut delta)) => {
+                delta.negate();
+                delta.plus_equals(&sum);
+                delta
+            }
+            None => sum,
+        };
+        deltas.push((pane, delta));
     }
     deltas
 }

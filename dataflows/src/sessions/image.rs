@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
 use undercurrent_schemas::ids::Micros;
 
 use super::{PartitionSessions, Session, Sessions, Settings};
 use crate::image::{Run, put};
-use crate::shards::Written;
+use crate::shards::{self, Written};
 
-impl Written<Arc<str>> for Session {
+impl Written<Arc<str>> for Box<Session> {
     fn write(&self, _: &Arc<str>, to: &mut Vec<u8>) {
         put(self, to);
     }
@@ -39,9 +39,8 @@ impl PartitionSessions {
     /// What was read from an image, made to go on under these settings.
     pub(crate) fn resumed(mut self, settings: Settings) -> Self {
         self.learning.settings = settings;
-        let waits = |session: &&Session| session.due != Micros(i64::MAX);
-        let due = self.sessions.values().filter(waits).map(|session| (session.due, Arc::clone(&session.identity.id)));
-        self.due = due.collect();
+        let waits = self.sessions.values().filter(|session| session.due != Micros(i64::MAX));
+        self.due = waits.map(|session| (session.due, Arc::clone(&session.identity.id))).collect();
         // An import is kept for as long as it counts, and has no horizon.
         let kept = self.sessions.values().filter(|session| !session.is_import()).flat_map(|session| {
             let parts = session.closed.iter().filter(|part| part.kept_until >= self.watermark);
@@ -54,6 +53,5 @@ impl PartitionSessions {
 
 /// Sessions in the order of their ids.
 pub(super) fn sessions<'de, D: Deserializer<'de>>(from: D) -> Result<Sessions, D::Error> {
-    let sessions = Vec::<Session>::deserialize(from)?;
-    Ok(sessions.into_iter().map(|session| (Arc::clone(&session.identity.id), session)).collect())
+    shards::read(from, |session: Box<Session>| (Arc::clone(&session.identity.id), session))
 }

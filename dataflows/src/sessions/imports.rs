@@ -64,7 +64,7 @@ impl PartitionSessions {
             } else {
                 out.names.extend(import.names.iter().map(|name| (name.hash, name.text.clone())));
                 let session = marker(event);
-                self.sessions.get_or_insert_with(session.identity.id.clone(), || session);
+                self.sessions.get_or_insert_with(session.identity.id.clone(), || Box::new(session));
             }
         }
         self.said(event, if import.withdrawn { FORGET } else { IMPORT }, applied.then_some(1), out);

@@ -2,7 +2,7 @@
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid};
 use proptest::prelude::*;
-use undercurrent_dataflows::graph::{Aggregate, EntityKey, Sketch};
+use undercurrent_dataflows::graph::{Aggregate, EntityKey, Sketch, Sum};
 use undercurrent_dataflows::model::{Model, ModelChange};
 use undercurrent_dataflows::sessions::Measure;
 use undercurrent_schemas::ids::{Micros, ModelVersion};
@@ -72,7 +72,10 @@ proptest! {
 
     #[test]
     fn features_are_a_group(items in prop::collection::vec(aggregate(), 0..20), split in any::<prop::sample::Index>()) {
-        check_group(&items, split.index(items.len() + 1));
+        let split = split.index(items.len() + 1);
+        check_group(&items, split);
+        let shared: Vec<_> = items.into_iter().map(Sum::of).collect();
+        check_group(&shared, split);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The law of recovery: a run that is cut at any tick and goes on from an image, on any number of workers, gives what an
 //! unbroken run gives, byte for byte.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use proptest::prelude::*;
 use undercurrent_dataflows::clusters::ClusterSettings;
@@ -75,6 +76,48 @@ fn drawn(settings: &GraphSettings, workers: usize, ticks: &[Arc<CommittedTick>],
     let mut draft = Draft::default();
     guards.join().into_iter().for_each(|of_worker| draft.append(of_worker.expect("no worker panicked")));
     draft.image(ticks[cut].tick, ticks[cut].watermark)
+}
+
+/// As [`drawn`], by as many processes of one worker each: the image comes together with ticks after those that there are.
+fn gathered(
+    settings: &GraphSettings,
+    processes: usize,
+    ticks: &[Arc<CommittedTick>],
+    cut: usize,
+    slice: usize,
+) -> Image {
+    let (settings, fed) = (settings.clone(), ticks.to_vec());
+    let (barrier, is_there) = (Arc::new(Barrier::new(processes)), Arc::new(AtomicBool::new(false)));
+    let guards = timely::execute(timely::Config::process(processes), move |worker| {
+        let (publisher, slot) = Publisher::new();
+        let mut graph = Graph::build_among(worker, &settings, &slot, Some(publisher), None, 1);
+        for (at, tick) in fed.iter().enumerate() {
+            if at == cut && worker.index() == 0 {
+                graph.ask();
+            }
+            graph.step(worker, tick);
+            graph.go_on_with_image(slice);
+        }
+        let last = fed.last().expect("there are ticks");
+        for later in 1.. {
+            let nothing = CommittedTick { tick: Tick(last.tick.0 + later), watermark: last.watermark, batches: vec![] };
+            graph.step(worker, &Arc::new(nothing));
+            graph.go_on_with_image(slice);
+            let gathered = graph.gathered();
+            is_there.fetch_or(gathered.is_some(), Ordering::SeqCst);
+            barrier.wait();
+            if is_there.load(Ordering::SeqCst) {
+                return gathered;
+            }
+            // Nobody says so before all have looked.
+            barrier.wait();
+        }
+        None
+    })
+    .expect("workers start");
+    let all = guards.join().into_iter().map(|of_worker| of_worker.expect("no worker panicked"));
+    let (tick, watermark, draft) = all.flatten().next().expect("the first worker has it");
+    draft.image(tick, watermark)
 }
 
 /// What somebody says of a session, and after how many events.
@@ -154,6 +197,28 @@ proptest! {
         let at_once = leg(&settings, 1, None, &ticks[..=cut]).image;
         let in_slices = drawn(&settings, workers, &ticks, cut, slice);
         prop_assert_eq!(in_slices.canonical().expect("it was just written"), at_once.canonical().expect("it too"));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(16))]
+
+    #[test]
+    fn an_image_that_several_processes_draw_is_of_its_tick(
+        plans in any_plans(),
+        sayings in sayings(),
+        cut in any::<prop::sample::Index>(),
+        processes in prop::sample::select(vec![2, 3]),
+        slice in prop::sample::select(vec![1, 4_000, usize::MAX]),
+    ) {
+        let ticks = ticks(&with_sayings(events(&plans), &sayings), &[3, 11, 5]);
+        let clusters = ClusterSettings { dense_sessions: 2 };
+        let settings = GraphSettings { sessions: gated(), clusters, ..settings() };
+        let cut = cut.index(ticks.len());
+        let at_once = leg(&settings, 1, None, &ticks[..=cut]).image;
+        let together = gathered(&settings, processes, &ticks, cut, slice);
+        prop_assert_eq!((together.tick, together.watermark), (at_once.tick, at_once.watermark));
+        prop_assert_eq!(together.canonical().expect("it was just written"), at_once.canonical().expect("it too"));
     }
 }
 
