@@ -80,8 +80,8 @@ bench-peers: build ## The hop beside crates.io's mcp-proxy (installed under targ
 	[ -x target/tools/bin/mcp-proxy ] || cargo install mcp-proxy --version '=0.6.0' --locked --root target/tools
 	UNDERCURRENT_BENCH_MCP_PROXY=$(CURDIR)/target/tools/bin/mcp-proxy cargo bench --workspace --bench http
 
-bench-engines: build ## One job on one file (FRAMES=FILE) by Undercurrent, Pathway, Bytewax and River, in one run
-	benches/engines/run.sh "$(FRAMES)"
+bench-engines: build ## Two jobs on one file each (of FRAMES=FILE, and of reports) by Undercurrent, Pathway, Bytewax and River, in one run
+	benches/peers/run.sh "$(FRAMES)"
 
 eval: build ## Replay every stream in EVAL_DATA=DIR and score it: whole, without each term, with other gates
 	tests/parts/install.sh

@@ -23,6 +23,7 @@ mod resume;
 mod sessions;
 mod sketch;
 mod sum;
+mod windowed;
 mod windows;
 
 use std::cell::RefCell;
@@ -45,6 +46,7 @@ pub use resume::Start;
 pub(crate) use resume::{merged_panes, model_of};
 pub use sketch::Sketch;
 pub use sum::Sum;
+pub use windowed::Windowed;
 pub use windows::{Entity, EntityKey, LiveFeatures, Window, WindowKey, WindowSettings};
 
 use crate::clusters::ClusterSettings;
