@@ -113,8 +113,8 @@ impl Calls {
     /// The session ended: nothing more will be answered.
     pub(super) fn give_up_all(&mut self) -> Vec<Settled> {
         self.waiting = 0;
-        self.early.clear();
-        let open = std::mem::take(&mut self.open);
+        self.early = BTreeMap::new();
+        let open = take(&mut self.open);
         in_order(open.into_values().flatten().map(|call| call.settle(None)).collect())
     }
 
@@ -135,6 +135,8 @@ impl Calls {
             }
             !waiting.is_empty()
         });
+        let_go_if_empty(&mut self.early);
+        let_go_if_empty(&mut self.open);
         self.waiting -= settled.len();
         in_order(settled)
     }
@@ -164,8 +166,16 @@ fn take_first<T>(map: &mut BTreeMap<String, VecDeque<T>>, id: &str) -> Option<T>
     let first = waiting.pop_front();
     if waiting.is_empty() {
         map.remove(id);
+        let_go_if_empty(map);
     }
     first
+}
+
+/// An empty tree keeps a node of eleven places, and nearly all sessions wait for nothing.
+fn let_go_if_empty<T>(map: &mut BTreeMap<String, VecDeque<T>>) {
+    if map.is_empty() {
+        *map = BTreeMap::new();
+    }
 }
 
 impl Request {
