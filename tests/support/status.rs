@@ -38,6 +38,11 @@ impl Status {
         }
     }
 
+    /// Of all partitions together.
+    pub(crate) fn durable_events(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.durable).sum()
+    }
+
     /// Everything that was durable at `earlier` has been learned by now.
     pub(crate) fn has_learned(&self, earlier: &Self) -> bool {
         earlier.partitions.iter().all(|before| {
