@@ -43,7 +43,8 @@ fn one_of_three_brokers_is_not_missed() {
     let (mut kafka, server) = (Kafka::start(3), HttpServer::demo());
     let serve = serve(&directory.path().join("data"), &server, &kafka, &topic_prefix("three"));
     let gateway = serve.setting("KAFKA__REPLICATION_FACTOR", "3").start();
-    let load = Load::start(gateway.listen, "/mcp/demo", SESSIONS);
+    // Three brokers that elect and copy need processors too.
+    let load = Load::paced(gateway.listen, "/mcp/demo", SESSIONS, u64::MAX, Duration::from_millis(20));
     load.advance(50);
     gateway.settle();
     let before = gateway.status().model_version;

@@ -143,13 +143,15 @@ fn a_bucket_has_what_the_files_here_have() {
         .setting("HISTORY__URL", "s3://undercurrent/mcp/history");
     let serve = bucket.variables().into_iter().fold(serve, |serve, (name, value)| serve.variable(name, &value));
     let gateway = serve.start();
-    Load::bounded(gateway.listen, "/mcp/demo", 2, 50).join();
+    // Some seconds of it, each with its files.
+    let load = || Load::paced(gateway.listen, "/mcp/demo", 2, 100, Duration::from_millis(20)).join();
+    load();
     let sent =
         |gateway: &crate::support::gateway::Gateway| gateway.metrics().sum("undercurrent_history_store_files_total");
     wait_until("files are in the bucket", || sent(&gateway) > 0.0);
 
     bucket.away(true);
-    Load::bounded(gateway.listen, "/mcp/demo", 2, 50).join();
+    load();
     wait_until("the absence is counted", || gateway.metrics().sum("undercurrent_history_store_errors_total") > 0.0);
     wait_until("files wait", || gateway.metrics().sum("undercurrent_history_store_waiting_bytes") > 0.0);
     bucket.away(false);

@@ -1,9 +1,10 @@
-//! Load: several sessions at once, each calling a tool as fast as it is answered.
+//! Load: several sessions at once, each calling a tool as fast as it is answered, or at a pace.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -34,6 +35,13 @@ impl Load {
     /// As [`Load::start`], but each session ends itself after so many calls.
     #[track_caller]
     pub(crate) fn bounded(address: SocketAddr, path: &str, sessions: usize, calls: u64) -> Self {
+        Self::paced(address, path, sessions, calls, Duration::ZERO)
+    }
+
+    /// As [`Load::bounded`], but each session begins no call sooner than `every` after the one before: what takes all
+    /// of the processors takes them from the parts that are tested too.
+    #[track_caller]
+    pub(crate) fn paced(address: SocketAddr, path: &str, sessions: usize, calls: u64, every: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered: Vec<Arc<AtomicU64>> = (0..sessions).map(|_| Arc::default()).collect();
         let sessions = answered
@@ -41,7 +49,7 @@ impl Load {
             .map(|answered| {
                 let session = HttpSession::connect(address, path);
                 let (stop, answered) = (Arc::clone(&stop), Arc::clone(answered));
-                thread::spawn(move || call_until(&session, calls, &stop, &answered))
+                thread::spawn(move || call_until(&session, calls, every, &stop, &answered))
             })
             .collect();
         Self { stop, answered, sessions }
@@ -74,16 +82,18 @@ impl Load {
 }
 
 /// Gives the calls sent.
-fn call_until(session: &HttpSession, calls: u64, stop: &AtomicBool, answered: &AtomicU64) -> u64 {
+fn call_until(session: &HttpSession, calls: u64, every: Duration, stop: &AtomicBool, answered: &AtomicU64) -> u64 {
     let (tool, arguments) = plain_call();
     let mut connection = KeepAlive::open(session);
     let mut sent = 0;
     while sent < calls && !stop.load(Ordering::Relaxed) {
         sent += 1;
+        let began = Instant::now();
         if connection.call(sent, tool, &arguments).is_err() {
             return sent;
         }
         answered.store(sent, Ordering::Relaxed);
+        thread::sleep(every.saturating_sub(began.elapsed()));
     }
     // The gateway may be gone; then there is no session to end.
     let _ = connection.end();
