@@ -13,19 +13,20 @@ mod reasons;
 mod score;
 mod surprise;
 mod terms;
+mod words;
 
 use undercurrent_schemas::ids::ModelVersion;
 use undercurrent_schemas::v1;
 
 pub use labelled::{LABEL_TERM, Labelled, labelled, labelled_call};
 pub use left_out::LeftOut;
-pub use reasons::Names;
 pub use score::{assess, assess_session, assess_session_without, assess_without};
 pub(crate) use surprise::{after, after_both};
 pub use terms::{
     CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms, flow_key, session_terms, shape_key,
     transition_key, transition2_key,
 };
+pub use words::Names;
 
 /// What the model says.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,25 +1,17 @@
 //! Reasons: the largest terms in words, and `other` for the rest.
 
-use std::borrow::Cow;
-use std::fmt::Write;
-
 use undercurrent_schemas::v1::{Place, Reason, Term, TermKind};
 
 use super::Witness;
+use super::words::{Names, Words};
 use crate::session::none;
 
 /// Reasons given in words; what is left is one `other`.
 const REASONS: usize = 3;
 
-/// Room for the usual text, so that writing it does not grow it piece by piece.
-const TEXT_BYTES: usize = 128;
-
-/// Looks up the text of a name hash.
-pub type Names<'a> = dyn Fn(u64) -> Option<Cow<'a, str>> + 'a;
-
 /// The largest terms, then `other`; the weights add up to the score. Terms without weight are no reason.
-pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reason> {
-    let mut order: Vec<&(Term, &Witness)> = terms.iter().filter(|(term, _)| term.weight > 0.0).collect();
+pub(super) fn reasons<'a>(terms: impl Iterator<Item = (&'a Term, &'a Witness)>, names: &Names<'_>) -> Vec<Reason> {
+    let mut order: Vec<_> = terms.filter(|(term, _)| term.weight > 0.0).collect();
     order.sort_by(|(a, _), (b, _)| b.weight.total_cmp(&a.weight));
     let (largest, rest) = order.split_at(order.len().min(REASONS));
     let mut reasons = Vec::with_capacity(REASONS + 1);
@@ -27,7 +19,7 @@ pub(super) fn reasons(terms: &[(Term, &Witness)], names: &Names<'_>) -> Vec<Reas
         reasons.push(Reason { kind: term.kind, text: text(term, witness, names), weight: term.weight });
     }
     let weight = rest.iter().fold(0.0, |weight, (term, _)| weight + term.weight);
-    let text = format!("{} smaller terms", rest.len());
+    let text = Words::new(names).count(rest.len() as u64).say(" smaller terms").end();
     reasons.push(Reason { kind: TermKind::Other.into(), text, weight });
     reasons
 }
@@ -42,89 +34,75 @@ const fn place(place: Place) -> &'static str {
 }
 
 fn text(term: &Term, witness: &Witness, names: &Names<'_>) -> String {
-    let name = |hash: u64| names(hash).unwrap_or(Cow::Borrowed("?"));
-    let tool = || name(witness.tool);
-    let parameter = || name(witness.parameter).replace(" \u{203a} ", ".");
-    let after = || match name(witness.previous) {
-        previous if previous.is_empty() => Cow::Borrowed("at the start of a session"),
-        previous => Cow::Owned(match witness.before.map(name) {
-            None => format!("after `{previous}`"),
-            Some(before) if before.is_empty() => format!("after `{previous}`, with which the session began"),
-            Some(before) => format!("after `{before}` and `{previous}`"),
-        }),
-    };
-    let mut text = String::with_capacity(TEXT_BYTES);
-    let (value, occasions, alike) = (term.value, witness.occasions, witness.alike);
-    let often = |alike: u64| match alike {
-        0 => Cow::Borrowed("it never did"),
-        1 => Cow::Borrowed("it did once"),
-        n => Cow::Owned(format!("it did {n} times")),
-    };
-    // Writing to a String cannot fail.
-    let _ = match term.kind() {
-        TermKind::TransitionBits | TermKind::TransitionBitsMax => {
-            write!(text, "`{}` was called {}; on {occasions} earlier occasions {}", tool(), after(), often(alike))
-        }
+    let &Witness { tool, previous, before, parameter, source, occasions, alike, .. } = witness;
+    let words = Words::new(names);
+    match term.kind() {
+        TermKind::TransitionBits | TermKind::TransitionBitsMax => words
+            .tool(tool)
+            .say(" was called ")
+            .after(previous, before)
+            .say("; on ")
+            .count(occasions)
+            .say(" earlier occasions ")
+            .often(alike),
         TermKind::ToolBits | TermKind::ToolBitsMax => {
-            write!(text, "`{}` is rare here: {alike} of {occasions} earlier calls", tool())
+            words.tool(tool).say(" is rare here: ").count(alike).say(" of ").count(occasions).say(" earlier calls")
         }
-        TermKind::SkipBits | TermKind::SkipBitsSum if witness.previous == none() => {
-            write!(text, "`{}` begins a session, which it rarely does", tool())
+        TermKind::SkipBits | TermKind::SkipBitsSum if previous == none() => {
+            words.tool(tool).say(" begins a session, which it rarely does")
         }
-        TermKind::SkipBits | TermKind::SkipBitsSum => write!(
-            text,
-            "`{}` was called in a session that had called `{}`; of {occasions} such sessions {alike} went on to it",
-            tool(),
-            name(witness.previous)
-        ),
-        TermKind::PlaceBits | TermKind::PlaceBitsMax => write!(
-            text,
-            "`{}` was taken from {} in the result of `{}`; of {occasions} earlier values from there {alike} were",
-            parameter(),
-            place(witness.place),
-            name(witness.source)
-        ),
-        TermKind::LabelledBits => write!(
-            text,
-            "`{}` was taken from {} in the result of `{}`, as in {alike} of {occasions} sessions labelled malicious",
-            parameter(),
-            place(witness.place),
-            name(witness.source)
-        ),
-        TermKind::OriginBits | TermKind::OriginBitsMax => match name(witness.source) {
-            source if source.is_empty() => write!(
-                text,
-                "`{}` came from no earlier result; in {occasions} earlier calls {}",
-                parameter(),
-                often(alike)
-            ),
-            source => write!(
-                text,
-                "`{}` came from the result of `{source}`; in {occasions} earlier calls {}",
-                parameter(),
-                often(alike)
-            ),
-        },
-        TermKind::FreshBits | TermKind::FreshBitsMax => {
-            let value = if witness.is_new { "a value that it never had" } else { "a value that it had before" };
-            match name(witness.source) {
-                source if source.is_empty() => write!(text, "`{}` had {value}, from no earlier result", parameter()),
-                source => write!(text, "`{}` had {value}, from the result of `{source}`", parameter()),
-            }
-            .and_then(|()| write!(text, "; of {occasions} earlier values {alike} came from there"))
-        }
+        TermKind::SkipBits | TermKind::SkipBitsSum => words
+            .tool(tool)
+            .say(" was called in a session that had called ")
+            .tool(previous)
+            .say("; of ")
+            .count(occasions)
+            .say(" such sessions ")
+            .count(alike)
+            .say(" went on to it"),
+        TermKind::PlaceBits | TermKind::PlaceBitsMax => words
+            .taken_from(parameter, place(witness.place), source)
+            .say("; of ")
+            .count(occasions)
+            .say(" earlier values from there ")
+            .count(alike)
+            .say(" were"),
+        TermKind::LabelledBits => words
+            .taken_from(parameter, place(witness.place), source)
+            .say(", as in ")
+            .count(alike)
+            .say(" of ")
+            .count(occasions)
+            .say(" sessions labelled malicious"),
+        TermKind::OriginBits | TermKind::OriginBitsMax => words
+            .parameter(parameter)
+            .say(" came from ")
+            .source(source, "the result of ", "no earlier result")
+            .say("; in ")
+            .count(occasions)
+            .say(" earlier calls ")
+            .often(alike),
+        TermKind::FreshBits | TermKind::FreshBitsMax => words
+            .parameter(parameter)
+            .say(if witness.is_new { " had a value that it never had, " } else { " had a value that it had before, " })
+            .source(source, "from the result of ", "from no earlier result")
+            .say("; of ")
+            .count(occasions)
+            .say(" earlier values ")
+            .count(alike)
+            .say(" came from there"),
         TermKind::ShapeBits | TermKind::ShapeBitsMax => {
-            write!(text, "`{}` was called with other arguments than usual", tool())
+            words.tool(tool).say(" was called with other arguments than usual")
         }
         TermKind::ArgumentsBytes | TermKind::ArgumentsBytesMax => {
-            write!(text, "`{}` was given {value:.0} bytes of arguments", tool())
+            words.tool(tool).say(" was given ").whole(term.value).say(" bytes of arguments")
         }
-        TermKind::LargestResultBytes => write!(text, "a result of {value:.0} bytes came before"),
-        TermKind::NewHosts => write!(text, "{value:.0} arguments point to hosts not seen in this session"),
+        TermKind::LargestResultBytes => words.say("a result of ").whole(term.value).say(" bytes came before"),
+        TermKind::NewHosts => words.whole(term.value).say(" arguments point to hosts not seen in this session"),
         TermKind::Repeats | TermKind::RepeatsMax => {
-            write!(text, "`{}` was repeated {value:.0} times with equal arguments", tool())
+            words.tool(tool).say(" was repeated ").whole(term.value).say(" times with equal arguments")
         }
-        other => write!(text, "{} = {value:.1}", other.name()),
-    };
-    text
+        other => words.say(&format!("{} = {:.1}", other.name(), term.value)),
+    }
+    .end()
 }

@@ -3,8 +3,9 @@
 use undercurrent_schemas::v1::{self, TermKind};
 
 use super::combination::factor;
-use super::reasons::{Names, reasons};
+use super::reasons::reasons;
 use super::terms::{CALL_TERMS, CallTerms, SESSION_TERMS, SessionTerms, Witness, call_terms};
+use super::words::Names;
 use super::{Assessment, Known, Labelled, LeftOut, labelled_call};
 use crate::model::{GLOBAL, Histograms, Model, Part, Tail, score_bin, term_bin};
 use crate::session::{CallFact, Past};
@@ -92,7 +93,9 @@ fn known(model: &Model, scope: u64, asked: &Asked<'_>, left_out: LeftOut, names:
     let &Asked { kind, values, witnesses, labelled } = asked;
     let (term_part, score_part, kinds) = kind.parts();
     let tails = TermTails { here: model.histograms(term_part, scope), everywhere: model.histograms(term_part, GLOBAL) };
-    let mut terms = Vec::with_capacity(kinds.len());
+    // And one of labels.
+    let room = kinds.len() + 1;
+    let (mut terms, mut seen) = (Vec::with_capacity(room), Vec::with_capacity(room));
     let mut score = 0.0;
     for (index, (&of, &value)) in kinds.iter().zip(values).enumerate() {
         if kind.leaves_out(left_out, index) {
@@ -101,16 +104,17 @@ fn known(model: &Model, scope: u64, asked: &Asked<'_>, left_out: LeftOut, names:
         // Not `-ln`, which makes a probability of 1 a weight of -0.
         let weight = factor(of) * (0.0 - tails.upper(index, term_bin(value)).ln());
         score += weight;
-        terms.push((v1::Term { kind: of.into(), value, weight }, &witnesses[index]));
+        terms.push(v1::Term { kind: of.into(), value, weight });
+        seen.push(&witnesses[index]);
     }
     if let Some(labelled) = labelled.filter(|_| !left_out.has_labelled()) {
         let weight = labelled.weight();
         score += weight;
         let kind = TermKind::LabelledBits.into();
-        terms.push((v1::Term { kind, value: labelled.bits, weight }, &labelled.witness));
+        terms.push(v1::Term { kind, value: labelled.bits, weight });
+        seen.push(&labelled.witness);
     }
-    let reasons = reasons(&terms, names);
-    let terms = terms.into_iter().map(|(term, _)| term).collect();
+    let reasons = reasons(terms.iter().zip(seen), names);
     let p_value = conformal(model, score_part, scope, score);
     Assessment::Known(Known { score, p_value, model_version: model.version(), terms, reasons })
 }
