@@ -20,7 +20,8 @@ use undercurrent_schemas::log::CommittedTick;
 /// Ticks that may wait for each worker: the log is the buffer, this only hides the hand-over.
 const TICKS_WAITING: usize = 64;
 
-/// For how long an image is drawn between two ticks, and how much of it between two looks at the clock.
+/// For how long an image is drawn between two ticks, and how much of it between two looks at the clock: never less than a
+/// shard.
 const SLICE: Duration = Duration::from_millis(5);
 const PIECE_BYTES: usize = 64 << 10;
 

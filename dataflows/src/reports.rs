@@ -237,10 +237,14 @@ impl Range {
     }
 }
 
+/// What one point may add to a sum, whatever it says: half a million of these fit.
+const MOST: i64 = 1 << 44;
+
 /// What a point adds to its server's windows.
 fn sums_of(point: &Point, step: &Step) -> ReportedSums {
     let mut sums = ReportedSums { points: 1, ..ReportedSums::default() };
-    let millionths = |value: f64| (value * 1e6).round() as i64;
+    let bounded = |value: f64| value.round().clamp(-(MOST as f64), MOST as f64) as i64;
+    let millionths = |value: f64| bounded(value * 1e6);
     let named = |key: &str| point.attributes.iter().any(|attribute| attribute.key == key);
     match point.kind() {
         PointKind::Gauge if point.name.ends_with("cpu.utilization") => {
@@ -250,9 +254,9 @@ fn sums_of(point: &Point, step: &Step) -> ReportedSums {
             (sums.memory_points, sums.memory_millionths) = (1, millionths(step.value.unwrap_or(0.0)));
         }
         PointKind::Histogram if is_duration(&point.name) => {
-            sums.calls = i64::try_from(step.count).unwrap_or(i64::MAX);
+            sums.calls = i64::try_from(step.count).unwrap_or(MOST).min(MOST);
             sums.errors = if named("error.type") { sums.calls } else { 0 };
-            sums.latency_sum_us = (step.sum * micros_of(&point.unit)).round() as i64;
+            sums.latency_sum_us = bounded(step.sum * micros_of(&point.unit));
         }
         PointKind::Log if named("mcp.method.name") || named("gen_ai.tool.name") => {
             (sums.calls, sums.errors) = (1, i64::from(named("error.type")));

@@ -18,6 +18,9 @@ const CLEAR: u8 = 4;
 /// The last bytes of every commit.
 const TRAILER: &[u8] = b"FJL\x03";
 
+/// Written last when a database is made.
+const MARKER: &str = "version";
+
 /// What was found in the journals of a log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -128,10 +131,7 @@ fn item(bytes: &[u8]) -> Option<&[u8]> {
 /// with the lock in its hand, so nobody else is making it.
 pub(super) fn open_begun<T>(path: &Path, open: impl Fn(&Path) -> fjall::Result<T>) -> fjall::Result<T> {
     match open(path) {
-        Err(fjall::Error::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if !remove_unbegun(path)? {
-                return Err(fjall::Error::Io(error));
-            }
+        Err(error) if may_be_unbegun(&error, path)? && remove_unbegun(path)? => {
             tracing::warn!(log = %path.display(), "whoever began to make this log was stopped before it was one");
             open(path)
         }
@@ -139,12 +139,23 @@ pub(super) fn open_begun<T>(path: &Path, open: impl Fn(&Path) -> fjall::Result<T
     }
 }
 
-/// Removes the first journal of a database that was never made whole: without the marker that is written last, without
-/// tables, and without a byte that says anything. False where it is not so: then nothing is touched.
+/// A journal is there and the marker that is written last is not, or not all of it.
+fn may_be_unbegun(error: &fjall::Error, path: &Path) -> io::Result<bool> {
+    match error {
+        fjall::Error::Io(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            path.join(MARKER).try_exists().map(|exists| !exists)
+        }
+        fjall::Error::InvalidVersion(None) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+/// Removes what there is of a database that was never made whole: without tables, and without a byte in its journal that
+/// says anything. False where it is not so: then nothing is touched.
 fn remove_unbegun(path: &Path) -> io::Result<bool> {
     let first = path.join("0.jnl");
     let has_tables = std::fs::read_dir(path.join("keyspaces")).is_ok_and(|mut tables| tables.next().is_some());
-    if path.join("version").try_exists()? || has_tables || !first.try_exists()? {
+    if has_tables || !first.try_exists()? {
         return Ok(false);
     }
     let mut bytes = io::BufReader::new(std::fs::File::open(&first)?);
@@ -159,6 +170,10 @@ fn remove_unbegun(path: &Path) -> io::Result<bool> {
         let count = read.len();
         io::BufRead::consume(&mut bytes, count);
     }
-    std::fs::remove_file(first)?;
+    // Should this be stopped in between, there is a journal and no marker.
+    match std::fs::remove_file(path.join(MARKER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => std::fs::remove_file(first)?,
+    }
     Ok(true)
 }

@@ -387,16 +387,22 @@ proptest! {
 /// A kill while a log is made for the first time.
 #[test]
 fn a_log_that_was_never_made_whole_is_made_anew() {
-    let made = |journal: &[u8]| {
+    let made = |journal: &[u8], marker: Option<&str>| {
         let dir = TempDir::new().expect("a directory");
         std::fs::create_dir(dir.path().join("keyspaces")).expect("made");
         std::fs::write(dir.path().join("0.jnl"), journal).expect("written");
+        if let Some(marker) = marker {
+            std::fs::write(dir.path().join("version"), marker).expect("written");
+        }
         dir
     };
-    let dir = made(&[0; 64]);
-    drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("nothing was in it"));
-    drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("it is one now"));
-    let dir = made(b"something");
-    assert!(EmbeddedLog::open(dir.path(), LogOptions::replay()).is_err(), "what may be a log is not removed");
-    assert!(dir.path().join("0.jnl").exists());
+    // Before the marker that is written last, and in the middle of it.
+    for marker in [None, Some(""), Some("FJL")] {
+        let dir = made(&[0; 64], marker);
+        drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("nothing was in it"));
+        drop(EmbeddedLog::open(dir.path(), LogOptions::replay()).expect("it is one now"));
+        let dir = made(b"something", marker);
+        assert!(EmbeddedLog::open(dir.path(), LogOptions::replay()).is_err(), "what may be a log is not removed");
+        assert!(dir.path().join("0.jnl").exists());
+    }
 }

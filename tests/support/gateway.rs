@@ -143,7 +143,8 @@ impl Gateway {
         Metrics::scrape(self.admin)
     }
 
-    /// Waits until all that has been said so far is durable and learned.
+    /// Waits until all that has been said so far is durable and learned. Under load on Kafka, whose partitions do not wait
+    /// for each other: until as much is durable as was said.
     #[track_caller]
     pub(crate) fn settle(&self) {
         // What was said by now waited then, or is durable now; under load the queue is never seen empty.

@@ -43,6 +43,14 @@ impl Status {
         self.partitions.iter().map(|partition| partition.durable).sum()
     }
 
+    /// Each partition that had events at `earlier` has had more since, and some of those are learned.
+    pub(crate) fn has_gone_on(&self, earlier: &Self) -> bool {
+        earlier.partitions.iter().filter(|before| before.durable > 0).all(|before| {
+            let now = self.partitions.iter().find(|now| now.partition == before.partition);
+            now.is_some_and(|now| now.learned > before.durable)
+        })
+    }
+
     /// Everything that was durable at `earlier` has been learned by now.
     pub(crate) fn has_learned(&self, earlier: &Self) -> bool {
         earlier.partitions.iter().all(|before| {

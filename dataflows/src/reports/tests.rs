@@ -103,6 +103,17 @@ fn cumulative_series_are_differences_and_survive_restarts() {
 }
 
 #[test]
+fn no_point_adds_more_than_sums_can_hold() {
+    let mut told = Told::new();
+    let name = "mcp.server.operation.duration".into();
+    let point = Point { name, kind: PointKind::Histogram.into(), count: u64::MAX, sum: f64::MAX, ..Point::default() };
+    let sums = told.tell(point).reported[0].sums;
+    assert_eq!((sums.calls, sums.latency_sum_us), (MOST, MOST));
+    assert_eq!(told.tell(cpu(f64::MIN)).reported[0].sums.cpu_millionths, -MOST);
+    assert_eq!(told.tell(cpu(f64::NAN)).reported[0].sums.cpu_millionths, 0);
+}
+
+#[test]
 fn other_gateways_calls_count() {
     let mut told = Told::new();
     let log = |error: bool| {
