@@ -83,6 +83,13 @@ impl Checkpoints {
         self.replace(next)
     }
 
+    /// Sets aside every one whose bytes are not those that were written: it would be counted as a reserve.
+    pub fn check(&mut self) -> Result<(), CheckpointError> {
+        let is_damaged = |entry: &&Entry| file::check(&self.dir, entry).is_err_and(|error| error.is_lasting());
+        let damaged: Vec<_> = self.entries().iter().filter(is_damaged).map(|entry| entry.tick).collect();
+        self.set_aside(&damaged)
+    }
+
     /// Takes damaged ones out of those that count. The file of one is kept beside them under another name, to be looked at.
     pub fn set_aside(&mut self, ticks: &[Tick]) -> Result<(), CheckpointError> {
         if ticks.is_empty() {

@@ -109,6 +109,10 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, waiting: &Receiver<Option<Drawn>>, busy: &AtomicBool) {
+        // The start read one of them; the log is cut up to another.
+        if let Err(error) = self.checkpoints.check() {
+            tracing::error!(error = %format!("{error:#}"), "a damaged checkpoint was not set aside");
+        }
         while let Ok(Some(drawn)) = waiting.recv() {
             if let Err(error) = self.keep(&drawn.image()) {
                 self.metrics.engine.checkpoint_errors.inc();

@@ -95,11 +95,34 @@ pub(super) fn write(dir: &Path, image: &Image) -> Result<Entry, CheckpointError>
 
 /// Reads and checks a checkpoint.
 pub(super) fn read(dir: &Path, entry: &Entry) -> Result<Image, CheckpointError> {
+    let mut sections = Vec::new();
+    let header = each_block(dir, entry, |path, of, block| {
+        let damaged = |what| CheckpointError::Damaged { path: path.to_owned(), what };
+        let kind = Kind::from_number(of.kind).ok_or_else(|| damaged("it has a section of no kind that is known"))?;
+        let bytes = zstd::bulk::decompress(block, of.bytes as usize).map_err(CheckpointError::io("unpack", path))?;
+        if bytes.len() as u64 != of.bytes {
+            return Err(damaged("a section is shorter than it was"));
+        }
+        sections.push(Section { kind, number: of.number, bytes });
+        Ok(())
+    })?;
+    Ok(Image::of(header.tick, header.watermark_us, sections))
+}
+
+/// Checks that a checkpoint's bytes are those that were written, and unpacks none.
+pub(super) fn check(dir: &Path, entry: &Entry) -> Result<(), CheckpointError> {
+    each_block(dir, entry, |_, _, _| Ok(())).map(drop)
+}
+
+/// Reads the blocks in turn, each checked.
+fn each_block(
+    dir: &Path,
+    entry: &Entry,
+    mut take: impl FnMut(&Path, &SectionHeader, &[u8]) -> Result<(), CheckpointError>,
+) -> Result<Header, CheckpointError> {
     let (path, mut file, header) = open(dir, entry)?;
     let damaged = |what| CheckpointError::Damaged { path: path.clone(), what };
-    let mut sections = Vec::with_capacity(header.sections.len());
     for of in &header.sections {
-        let kind = Kind::from_number(of.kind).ok_or_else(|| damaged("it has a section of no kind that is known"))?;
         if of.bytes > SECTION_BYTES_MAX || of.packed_bytes > entry.bytes {
             return Err(damaged("a section is longer than it can be"));
         }
@@ -108,18 +131,14 @@ pub(super) fn read(dir: &Path, entry: &Entry) -> Result<Image, CheckpointError> 
         if block.len() as u64 != of.packed_bytes || stable_hash(&[&block]) != of.hash {
             return Err(damaged("the bytes are not those that were written"));
         }
-        let bytes = zstd::bulk::decompress(&block, of.bytes as usize).map_err(CheckpointError::io("unpack", &path))?;
-        if bytes.len() as u64 != of.bytes {
-            return Err(damaged("a section is shorter than it was"));
-        }
-        sections.push(Section { kind, number: of.number, bytes });
+        take(&path, of, &block)?;
     }
     let mut hash = [0; 8];
     file.read_exact(&mut hash).map_err(|_| damaged("its end is missing"))?;
     if format!("{:016x}", u64::from_le_bytes(hash)) != entry.hash {
         return Err(damaged("it does not end with its hash"));
     }
-    Ok(Image::of(header.tick, header.watermark_us, sections))
+    Ok(header)
 }
 
 /// What a checkpoint says of itself.

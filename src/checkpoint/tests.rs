@@ -64,6 +64,28 @@ fn a_damaged_one_that_is_set_aside_counts_no_more_and_is_kept_to_be_looked_at() 
 }
 
 #[test]
+fn damaged_ones_are_found_without_reading_them_for_use() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let mut all = Checkpoints::open(dir.path()).expect("opened");
+    for tick in [1, 2, 3] {
+        all.write(&image(tick), Some(Tick(1))).expect("written");
+    }
+    all.check().expect("checked");
+    assert_eq!(ticks(&all), [1, 2, 3], "all are whole");
+    let spoiled = dir.path().join(&all.entries()[1].file);
+    let mut bytes = fs::read(&spoiled).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&spoiled, bytes).expect("written");
+    all.check().expect("checked");
+    assert_eq!(ticks(&all), [1, 3]);
+    assert!(dir.path().join("damaged.image").is_file(), "it can be looked at");
+    fs::remove_file(dir.path().join(&all.entries()[0].file)).expect("removed");
+    all.check().expect("checked");
+    assert_eq!(ticks(&all), [3], "one that is gone is no reserve either");
+}
+
+#[test]
 fn damage_anywhere_is_found() {
     let dir = TempDir::new().expect("a temporary directory");
     let mut all = Checkpoints::open(dir.path()).expect("opened");
@@ -75,6 +97,7 @@ fn damage_anywhere_is_found() {
         damaged[at] ^= 0x40;
         fs::write(&path, &damaged).expect("written");
         assert!(all.read(&entry).is_err(), "byte {at} of {} may be wrong unnoticed", whole.len());
+        assert!(super::file::check(dir.path(), &entry).is_err(), "byte {at} of {} is not checked", whole.len());
         fs::write(&path, &whole[..at]).expect("written");
         assert!(all.read(&entry).is_err(), "cut at {at}");
     }

@@ -121,6 +121,36 @@ fn a_damaged_file_that_the_log_no_longer_has_is_reported() {
     serve.start().stop();
 }
 
+/// The files that checkpoints are in, oldest first.
+fn checkpoints(data: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(data.join("state/checkpoints")).expect("listed");
+    let mut files: Vec<_> = files.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("t=")));
+    files.sort();
+    files
+}
+
+/// The reserve is damaged and the newest is whole: the start does not need it, but the log would be cut up to it.
+#[test]
+fn a_damaged_reserve_is_none() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let data = directory.path().join("data");
+    let server = HttpServer::demo();
+    let serve = || Serve::new(&data).upstream("demo", &server.url()).setting("HISTORY__ROLL_SECONDS", "1");
+    let gateway = serve().setting("ENGINE__CHECKPOINT_INTERVAL_S", "1").start();
+    Load::bounded(gateway.listen, "/mcp/demo", 2, 20).join();
+    gateway.settle();
+    wait_until("there are two", || checkpoints(&data).len() == 2);
+    gateway.stop();
+    flip(&checkpoints(&data)[0]);
+    state(&data, "verify").expect_err("it is named");
+    let gateway = serve().setting("ENGINE__CHECKPOINT_INTERVAL_S", "3600").start();
+    wait_until("it is set aside", || data.join("state/checkpoints/damaged.image").is_file());
+    assert!(!gateway.process.stderr().contains("a checkpoint is of no use"), "the newest is gone on from");
+    gateway.stop();
+    state(&data, "verify").expect("all is as it should be");
+}
+
 /// The newest checkpoint is damaged, or all of them: a start goes on from an older one, or from the log.
 #[test]
 fn a_damaged_checkpoint_costs_time_alone() {
@@ -134,18 +164,11 @@ fn a_damaged_checkpoint_costs_time_alone() {
     let gateway = serve.start();
     Load::bounded(gateway.listen, "/mcp/demo", 2, 20).join();
     gateway.settle();
-    let checkpoints = || {
-        let files = fs::read_dir(data.join("state/checkpoints")).expect("listed");
-        let mut files: Vec<_> = files.map(|entry| entry.expect("an entry").path()).collect();
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "image"));
-        files.sort();
-        files
-    };
-    wait_until("there are two", || checkpoints().len() == 2);
+    wait_until("there are two", || checkpoints(&data).len() == 2);
     let version = gateway.status().model_version;
     gateway.stop();
     for damaged in [1, 2] {
-        checkpoints().iter().rev().take(damaged).for_each(|path| flip(path));
+        checkpoints(&data).iter().rev().take(damaged).for_each(|path| flip(path));
         let gateway = serve.start();
         gateway.settle();
         assert!(gateway.process.stderr().contains("a checkpoint is of no use"), "{}", gateway.process.stderr());
